@@ -1,0 +1,96 @@
+"""Facts of the ledger as edges: what changes at which instant.
+
+A leg becomes two to four edges; a merge, a gap and a change of terms one or two. The
+order within one instant only keeps the counting whole (up before merged before
+down); the levels are read after all edges of an instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, TypeAlias
+
+from meter.model import Gap, Instant, Leg, Merge, Terms
+from meter.presence import FOREVER, end_of, presence
+
+# What an edge of a leg says; several may hold at once.
+BEGAN: Final = 1  #: the PBX made the leg
+ANSWERED: Final = 2  #: it was answered
+ENDED: Final = 4  #: it hung up
+UP: Final = 8  #: it is known to exist from here
+TALKS: Final = 16  #: known to exist, it is answered from here
+DOWN: Final = 32  #: it is not known to exist any more
+# Edges of the other facts.
+MERGED: Final = 64
+UNSEEN: Final = 128  #: a gap begins
+SEEN: Final = 256  #: a gap ends
+AGREED: Final = 512  #: terms hold
+
+_OPENING: Final = 0
+_CHANGING: Final = 1
+_MERGING: Final = 2
+_CLOSING: Final = 3
+
+#: (instant, rank within the instant, what it says, the fact, a leg's answered ms at its end)
+Edge: TypeAlias = tuple[Instant, int, int, "Leg | Merge | Gap | Terms", int]
+
+#: The order in which edges are folded.
+in_order = itemgetter(0, 1)
+
+
+def leg_edges(leg: Leg, gaps: Sequence[Gap]) -> list[Edge]:
+    """Return the edges of one leg, given the gaps of its PBX."""
+    pieces = presence(leg, gaps) if gaps else [(leg.start, end_of(leg))]
+    answer = leg.answer
+    says: dict[tuple[Instant, int], int] = {(leg.start, _OPENING): BEGAN}
+    talked = 0
+    for start, end in pieces:
+        if start == end:
+            continue
+        says[start, _OPENING] = says.get((start, _OPENING), 0) | UP
+        if answer is not None:
+            if start < answer < end:
+                says[answer, _CHANGING] = TALKS
+            talked += max(0, end - max(start, answer))
+        if end < FOREVER:
+            says[end, _CLOSING] = DOWN
+    if answer is not None:
+        says[answer, _CHANGING] = says.get((answer, _CHANGING), 0) | ANSWERED
+    if leg.end is not None:
+        says[leg.end, _CLOSING] = says.get((leg.end, _CLOSING), 0) | ENDED
+    return [(at, rank, what, leg, talked if what & ENDED else 0) for (at, rank), what in says.items()]
+
+
+def gap_edges(gap: Gap) -> list[Edge]:
+    """Return the edges of one gap."""
+    edges: list[Edge] = [(gap.start, _OPENING, UNSEEN, gap, 0)]
+    if gap.end is not None:
+        edges.append((gap.end, _CLOSING, SEEN, gap, 0))
+    return edges
+
+
+def edges(
+    legs: Iterable[Leg],
+    merges: Iterable[Merge],
+    gaps: Mapping[str, Sequence[Gap]],
+    terms: Iterable[Terms],
+) -> list[Edge]:
+    """Return all edges of one tenant's facts, in the order in which they are folded.
+
+    Args:
+        legs: Its legs.
+        merges: The merges of calls on its PBXs, in the ledger's order.
+        gaps: The gaps of each of its PBXs.
+        terms: Its terms.
+    """
+    found: list[Edge] = []
+    for leg in legs:
+        found += leg_edges(leg, gaps.get(leg.pbx, ()))
+    found += [(merge.at, _MERGING, MERGED, merge, 0) for merge in merges]
+    for of_pbx in gaps.values():
+        for gap in of_pbx:
+            found += gap_edges(gap)
+    found += [(agreed.at, _OPENING, AGREED, agreed, 0) for agreed in terms]
+    found.sort(key=in_order)
+    return found

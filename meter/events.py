@@ -1,0 +1,102 @@
+"""What a connector may say. The only way into the meter.
+
+A connector emits `Snapshot` first, then the others as they happen, in order per
+leg. It never says "link lost": its `serve` raises, once (connectors.errors).
+Repeated, late and missing events are legal; the meter heals at the next
+snapshot. Fields that may hold telephone numbers are kept out of `repr`, stay in
+memory and are never stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from meter.model import Direction, Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One leg as the PBX shows it: at its birth in an event, or later in a snapshot.
+
+    Attributes:
+        leg: The PBX's own id of the leg, unique while the PBX runs.
+        call: The PBX's id of its call (Asterisk: Linkedid).
+        endpoint: The full endpoint (`PJSIP/kpn`); None for a leg that is no
+            device's and never counts (Local, announcer, recorder).
+        direction: As far as this sighting proves it.
+        answered: Whether the leg is answered.
+        created: When the PBX says it made the leg; None where it doesn't say.
+        account: Account code, or "".
+        context: Dialplan context, or "". In a snapshot the *current* one.
+        dialled: The number dialled (Asterisk: Exten), or "". In a snapshot the current one.
+    """
+
+    leg: str
+    call: str
+    endpoint: str | None = field(repr=False)
+    direction: Direction = Direction.UNKNOWN
+    answered: bool = False
+    created: Instant | None = None
+    account: str = field(default="", repr=False)
+    context: str = field(default="", repr=False)
+    dialled: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All legs that are up, and with it the promise that later events follow on from here.
+
+    Attributes:
+        at: When the list was complete.
+        requested_at: When it was asked for: the list may show any instant in between.
+        legs: The legs. Those whose birth was seen between request and completion
+            may be missing: their own events tell of them.
+        booted: Names this run of the PBX; a different value than before means that
+            the PBX restarted and all its legs ended. None: unknown.
+    """
+
+    at: Instant
+    requested_at: Instant
+    legs: tuple[Sighting, ...]
+    booted: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegStarted:
+    """A leg was made."""
+
+    at: Instant
+    seen: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class LegChanged:
+    """A leg showed its state: answered or not, and perhaps which side began it."""
+
+    at: Instant
+    leg: str
+    call: str  #: the call it shows; "" if the event doesn't say
+    answered: bool = False
+    direction: Direction = Direction.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class LegRenamed:
+    """A leg continues under another endpoint (Asterisk before 12)."""
+
+    at: Instant
+    leg: str
+    endpoint: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded:
+    """A leg hung up."""
+
+    at: Instant
+    leg: str
+    call: str = ""  #: as in LegChanged
+
+
+Event: TypeAlias = Snapshot | LegStarted | LegChanged | LegRenamed | LegEnded

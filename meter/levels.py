@@ -1,0 +1,456 @@
+"""Events in, facts of the ledger and the levels now out: the live state of every PBX.
+
+Rules of this file:
+- everything that opens, changes or ends a leg, merges calls or opens a gap lives here;
+- it does not know which kind of PBX it watches, who is told, or where facts are kept;
+- legs are keyed by the PBX's own id and settled once: whose they are and which way they
+  go never changes afterwards;
+- an event is believed, a snapshot is believed more, and a contradiction is a gap.
+
+A snapshot races with the events around it: a leg may be listed whose hangup was already
+told, or whose birth is still on its way. So a leg that ended a moment ago is not opened
+again, and a difference that is younger than the request is *in doubt*: the next event of
+that leg settles it, or else the next snapshot does. Until then the snapshot has not agreed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from meter.calls import Calls
+from meter.events import Event, LegChanged, LegEnded, LegRenamed, LegStarted, Sighting, Snapshot
+from meter.model import Cause, Direction, Gap, Instant, Known, Leg, Merge
+from meter.tenancy import Claims, Kind, Tenancy
+
+#: How long an ended leg is remembered, in ms: lists and late events may still name it.
+ENDED_MS: Final = 10_000
+#: How young a difference between snapshot and events may be to be put in doubt, in ms.
+#: PBXs state ages in whole seconds, and an event may be a second behind a list.
+DOUBT_MS: Final = 3_000
+
+
+class _Live:
+    """A leg that is up, trunk leg or not."""
+
+    __slots__ = ("call", "claims", "heard_at", "id", "row")
+
+    def __init__(self, id_: str, call: str, claims: Claims, row: Leg | None, heard_at: Instant) -> None:
+        self.id = id_
+        self.call = call  # the name that its call goes by now
+        self.claims = claims
+        self.row = row  # None: an internal leg, which only helps to say whose the others are
+        self.heard_at = heard_at  # the last event or snapshot that proves it
+
+
+class _Call:
+    """The legs of one call, oldest first, and the names it swallowed."""
+
+    __slots__ = ("gone", "legs")
+
+    def __init__(self) -> None:
+        self.legs: dict[str, _Live] = {}
+        self.gone: list[str] = []
+
+
+@dataclass(slots=True)
+class Watched:
+    """One PBX as it is known now.
+
+    Attributes:
+        name: Its configured name.
+        gap: The running gap; None while it is observed.
+        agreed_at: The last instant up to which snapshots and events agree.
+        booted: Which run of the PBX this is, as its snapshots say.
+        snapshots, missed_starts, missed_hangups: Counted since the agent started.
+    """
+
+    name: str
+    gap: Gap | None = None
+    agreed_at: Instant = 0
+    booted: str | None = None
+    snapshots: int = 0
+    missed_starts: int = 0
+    missed_hangups: int = 0
+    now: Instant = 0
+    legs: dict[str, _Live] = field(default_factory=dict, repr=False)
+    calls: dict[str, _Call] = field(default_factory=dict, repr=False)
+    names: dict[str, str] = field(default_factory=dict, repr=False)
+    ended: dict[str, Instant] = field(default_factory=dict, repr=False)
+    doubts: set[str] = field(default_factory=set, repr=False)
+    doubted_at: Instant = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """One snapshot's comparison with the events, for the record's `reconciliation`."""
+
+    pbx: str
+    at: Instant
+    missed_starts: int
+    missed_hangups: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """Facts that are new or changed since they were last taken; later ones replace earlier ones of one row."""
+
+    legs: dict[int, Leg] = field(default_factory=dict)
+    gaps: dict[int, Gap] = field(default_factory=dict)
+    merges: list[Merge] = field(default_factory=list)
+    reconciled: list[Reconciled] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.legs or self.gaps or self.merges or self.reconciled)
+
+    def absorb(self, later: Changes) -> None:
+        """Take in what was taken later."""
+        self.legs.update(later.legs)
+        self.gaps.update(later.gaps)
+        self.merges += later.merges
+        self.reconciled += later.reconciled
+
+
+class Levels:
+    """The live state of all PBXs of one agent.
+
+    Args:
+        tenancy: The operator's rules.
+        next_leg, next_gap: The ledger's next free row numbers.
+
+    Attributes:
+        pbxs: Each PBX as it is known now, by name.
+        tenants: Each tenant's levels now; a tenant appears with its first leg.
+        unclassified, unassigned: How many such legs are up now, by PBX.
+    """
+
+    def __init__(self, tenancy: Tenancy, *, next_leg: int = 1, next_gap: int = 1) -> None:
+        self.pbxs: dict[str, Watched] = {}
+        self.tenants: dict[str, Calls] = {}
+        self.unclassified: dict[str, int] = {}
+        self.unassigned: dict[str, int] = {}
+        self._tenancy = tenancy
+        self._next_leg = next_leg
+        self._next_gap = next_gap
+        self._changes = Changes()
+
+    def drain(self) -> Changes:
+        """Return what changed since the last call, and forget that it did."""
+        changes, self._changes = self._changes, Changes()
+        return changes
+
+    # --- life of a PBX ---------------------------------------------------------------
+
+    def watch(self, pbx: str) -> Watched:
+        """Begin to follow a PBX that the ledger doesn't know: all time so far is a gap."""
+        watched = self.pbxs[pbx] = Watched(pbx)
+        self._open_gap(watched, 0, Cause.NOT_INSTALLED)
+        return watched
+
+    def restore(
+        self,
+        pbx: str,
+        *,
+        legs: Iterable[Leg],
+        names: Iterable[tuple[str, str]] = (),
+        gap: Gap | None,
+        heard_at: Instant,
+        booted: str | None,
+    ) -> Watched:
+        """Go on with a PBX as the ledger left it; what was not committed is a gap.
+
+        Args:
+            pbx: Its name.
+            legs: The legs that were up at the last commit.
+            names: Merged calls of those legs: (gone, into), in the ledger's order.
+            gap: The gap that was running then, or None: one opens at `heard_at`.
+            heard_at: The last commit that heard the PBX.
+            booted: Which run of the PBX it was.
+        """
+        watched = self.pbxs[pbx] = Watched(pbx, gap=gap, agreed_at=heard_at, booted=booted, now=heard_at)
+        for row in legs:
+            settled = row.tenant if row.tenant != self._tenancy.default else None
+            live = _Live(row.leg, row.call, Claims(settled=settled), row, heard_at)
+            self._add(watched, live)
+            self._count_up(watched, live, row)
+        for gone, into in names:
+            self._join(watched, gone, into, heard_at, note=False)
+        if gap is None:
+            self._open_gap(watched, heard_at, Cause.AGENT_DOWN)
+        return watched
+
+    def lose(self, pbx: str, at: Instant, cause: Cause) -> None:
+        """Open a gap: the PBX was last heard at `at`. A running gap keeps its start and cause."""
+        watched = self.pbxs[pbx]
+        if watched.gap is None:
+            self._open_gap(watched, max(at, watched.agreed_at), cause)
+        watched.doubts.clear()
+
+    def _open_gap(self, watched: Watched, start: Instant, cause: Cause) -> None:
+        watched.gap = Gap(self._next_gap, watched.name, start, None, cause)
+        self._next_gap += 1
+        self._changes.gaps[watched.gap.row] = watched.gap
+
+    def _close_gap(self, watched: Watched, gap: Gap, at: Instant) -> None:
+        self._changes.gaps[gap.row] = replace(gap, end=max(at, gap.start))
+        watched.gap = None
+
+    # --- events ----------------------------------------------------------------------
+
+    def apply(self, pbx: str, event: Event) -> None:
+        """Take one event. Whatever it says, nothing is counted twice and nothing goes below zero."""
+        watched = self.pbxs[pbx]
+        watched.now = at = max(event.at, watched.now)
+        match event:
+            case LegStarted(seen=seen):
+                self._started(watched, seen, at)
+            case LegChanged():
+                self._changed(watched, event, at)
+            case LegEnded():
+                self._ended(watched, event, at)
+            case LegRenamed():
+                self._renamed(watched, event, at)
+            case Snapshot():
+                self._snapshot(watched, event, at)
+
+    def _started(self, watched: Watched, seen: Sighting, at: Instant) -> None:
+        self._settle_doubt(watched, seen.leg)
+        if seen.leg in watched.legs or seen.leg in watched.ended:
+            return
+        self._open_leg(watched, seen, at, start=at, known=Known.SEEN)
+
+    def _changed(self, watched: Watched, event: LegChanged, at: Instant) -> None:
+        live = watched.legs.get(event.leg)
+        if live is None:
+            return
+        live.heard_at = at
+        if event.call:
+            self._join(watched, live.call, event.call, at)
+        row = live.row
+        if row is None:
+            return
+        if (
+            event.direction is not Direction.UNKNOWN
+            and row.direction is Direction.UNKNOWN
+            and row.start_known is Known.SEEN
+            and row.start > watched.agreed_at  # not folded for good yet
+        ):
+            row = self._keep(live, replace(row, direction=event.direction))
+        if event.answered:
+            self._answer(watched, live, row, at, Known.SEEN)
+
+    def _ended(self, watched: Watched, event: LegEnded, at: Instant) -> None:
+        self._settle_doubt(watched, event.leg)
+        live = watched.legs.get(event.leg)
+        if live is None:
+            watched.ended[event.leg] = at
+            return
+        if event.call:
+            self._join(watched, live.call, event.call, at)
+        self._close_leg(watched, live, at, Known.SEEN)
+
+    def _renamed(self, watched: Watched, event: LegRenamed, at: Instant) -> None:
+        """End the leg under its old endpoint and begin it under the new one, where that makes a difference."""
+        live = watched.legs.get(event.leg)
+        if live is None:
+            return
+        live.heard_at = at
+        judged = self._tenancy.judge(watched.name, event.endpoint) if event.endpoint else None
+        was = live.row.endpoint if live.row else None
+        if was == (judged.shown if judged and judged.kind is not Kind.EXTENSION else None):
+            return
+        answered = live.row is not None and live.row.answer is not None
+        seen = Sighting(event.leg, live.call, event.endpoint, answered=answered)
+        self._close_leg(watched, live, at, Known.SEEN)
+        del watched.ended[event.leg]
+        self._open_leg(watched, seen, at, start=at, known=Known.SEEN)
+
+    # --- legs ------------------------------------------------------------------------
+
+    def _open_leg(
+        self, watched: Watched, seen: Sighting, at: Instant, *, start: Instant, known: Known
+    ) -> None:
+        """Open a leg. Seen from its birth it says all it claims; in a snapshot only what can't have changed."""
+        born = known is Known.SEEN
+        judged = self._tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
+        trunk = judged is not None and judged.kind is Kind.TRUNK
+        claims = Claims(
+            trunk=seen.endpoint or "" if trunk else "",
+            account=seen.account,
+            context=seen.context if born else "",
+            did=seen.dialled if born and trunk and seen.direction is Direction.IN else "",
+        )
+        name = watched.names.get(seen.call, seen.call)
+        live = _Live(seen.leg, name, claims, None, at)
+        if judged is not None and judged.kind is not Kind.EXTENSION:
+            call = watched.calls.get(name)
+            others = (other.claims for other in call.legs.values()) if call else ()
+            live.row = Leg(
+                row=self._next_leg,
+                pbx=watched.name,
+                leg=seen.leg,
+                endpoint=judged.shown,
+                trunk=judged.rule,
+                direction=seen.direction,
+                call=name,
+                tenant=self._tenancy.tenant_of(watched.name, claims, others) if trunk else None,
+                start=start,
+                start_known=known,
+            )
+            self._next_leg += 1
+            self._changes.legs[live.row.row] = live.row
+            self._count_up(watched, live, live.row)
+        self._add(watched, live)
+        if seen.answered and live.row is not None:
+            self._answer(watched, live, live.row, start if born else at, known)
+
+    def _add(self, watched: Watched, live: _Live) -> None:
+        watched.legs[live.id] = live
+        call = watched.calls.get(live.call)
+        if call is None:
+            call = watched.calls[live.call] = _Call()
+        call.legs[live.id] = live
+
+    def _count_up(self, watched: Watched, live: _Live, row: Leg) -> None:
+        if row.tenant is not None:
+            calls = self.tenants.get(row.tenant)
+            if calls is None:
+                calls = self.tenants[row.tenant] = Calls()
+            calls.up((watched.name, live.call), answered=row.answer is not None)
+        else:
+            stray = self.unassigned if row.trunk is not None else self.unclassified
+            stray[watched.name] = stray.get(watched.name, 0) + 1
+
+    def _answer(self, watched: Watched, live: _Live, row: Leg, at: Instant, known: Known) -> None:
+        if row.answer is None:
+            row = self._keep(live, replace(row, answer=max(at, row.start), answer_known=known))
+            if row.tenant is not None:
+                self.tenants[row.tenant].answer((watched.name, live.call))
+
+    def _keep(self, live: _Live, row: Leg) -> Leg:
+        live.row = self._changes.legs[row.row] = row
+        return row
+
+    def _close_leg(self, watched: Watched, live: _Live, at: Instant, known: Known) -> None:
+        del watched.legs[live.id]
+        watched.ended[live.id] = at
+        row = live.row
+        if row is not None:
+            end = max(at, row.start, row.answer or 0)
+            self._changes.legs[row.row] = replace(row, end=end, end_known=known)
+            if row.tenant is not None:
+                self.tenants[row.tenant].down((watched.name, live.call), answered=row.answer is not None)
+            else:
+                stray = self.unassigned if row.trunk is not None else self.unclassified
+                stray[watched.name] -= 1
+        call = watched.calls[live.call]
+        del call.legs[live.id]
+        if not call.legs:
+            del watched.calls[live.call]
+            for gone in call.gone:
+                del watched.names[gone]
+
+    def _join(self, watched: Watched, name: str, shown: str, at: Instant, *, note: bool = True) -> None:
+        """Make one call of two, from now on and for good: a leg of `name` was shown with `shown`."""
+        into = watched.names.get(shown, shown)
+        if name == into or name not in watched.calls:
+            return
+        old = watched.calls.pop(name)
+        call = watched.calls.get(into)
+        if call is None:
+            call = watched.calls[into] = _Call()
+        call.legs.update(old.legs)
+        for gone in (name, *old.gone):
+            watched.names[gone] = into
+            call.gone.append(gone)
+        for live in old.legs.values():
+            live.call = into
+        owners = {live.row.tenant for live in old.legs.values() if live.row is not None}
+        for tenant in owners - {None}:
+            self.tenants[str(tenant)].merge((watched.name, name), (watched.name, into))
+        if owners and note:
+            self._changes.merges.append(Merge(watched.name, at, name, into))
+
+    # --- snapshots -------------------------------------------------------------------
+
+    def _snapshot(self, watched: Watched, snapshot: Snapshot, at: Instant) -> None:
+        watched.snapshots += 1
+        gap, agreed_at, before = watched.gap, watched.agreed_at, watched.doubts
+        watched.doubts = set()
+        restarted = None not in (snapshot.booted, watched.booted) and snapshot.booted != watched.booted
+        watched.booted = snapshot.booted or watched.booted
+        hangups = self._end_missing(watched, snapshot, before, restarted=restarted)
+        if restarted:
+            watched.ended.clear()  # ids of the former run
+        starts = self._open_missing(watched, snapshot, at, before)
+        if gap is not None:
+            starts = hangups = 0  # the gap says already that they were not seen
+            self._close_gap(watched, gap, at)
+        elif starts or hangups:
+            lost = Gap(self._next_gap, watched.name, agreed_at, at, Cause.EVENTS_LOST)
+            self._next_gap += 1
+            self._changes.gaps[lost.row] = lost
+        watched.missed_starts += starts
+        watched.missed_hangups += hangups
+        self._changes.reconciled.append(Reconciled(watched.name, at, starts, hangups))
+        watched.doubted_at = at
+        if not watched.doubts:
+            watched.agreed_at = at
+        for leg in [leg for leg, ended_at in watched.ended.items() if ended_at < at - ENDED_MS]:
+            del watched.ended[leg]
+
+    def _end_missing(
+        self, watched: Watched, snapshot: Snapshot, before: set[str], *, restarted: bool
+    ) -> int:
+        """End the legs that the PBX no longer shows, where nothing younger proves them."""
+        shown = {seen.leg for seen in snapshot.legs}
+        ended = 0
+        for live in list(watched.legs.values()):
+            if live.id in shown and not restarted:
+                continue
+            if live.heard_at >= snapshot.requested_at and not restarted:
+                continue  # it began, or spoke, after the list was asked for
+            young = live.heard_at > snapshot.requested_at - DOUBT_MS
+            if watched.gap is None and young and live.id not in before:
+                watched.doubts.add(live.id)
+                continue
+            if watched.gap is not None:
+                end, known = max(watched.gap.start, live.heard_at), Known.GAP
+            else:
+                end, known = live.heard_at, Known.SNAPSHOT
+            self._close_leg(watched, live, end, known)
+            ended += 1
+        return ended
+
+    def _open_missing(self, watched: Watched, snapshot: Snapshot, at: Instant, before: set[str]) -> int:
+        """Open the legs that the PBX shows and no event told of; refresh those that are known."""
+        started = 0
+        for seen in snapshot.legs:
+            live = watched.legs.get(seen.leg)
+            if live is not None:
+                live.heard_at = max(live.heard_at, at)
+                self._join(watched, live.call, seen.call, at)
+                if seen.answered and live.row is not None:
+                    self._answer(watched, live, live.row, at, Known.SNAPSHOT)
+                continue
+            if seen.leg in watched.ended:
+                continue
+            created = at if seen.created is None else min(seen.created, at)
+            if (
+                watched.gap is None
+                and created > snapshot.requested_at - DOUBT_MS
+                and seen.leg not in before
+            ):
+                watched.doubts.add(seen.leg)
+                continue
+            since = watched.gap.start if watched.gap is not None else watched.agreed_at
+            self._open_leg(watched, seen, at, start=max(created, since), known=Known.SNAPSHOT)
+            started += 1
+        return started
+
+    def _settle_doubt(self, watched: Watched, leg: str) -> None:
+        if leg in watched.doubts:
+            watched.doubts.discard(leg)
+            if not watched.doubts and watched.gap is None:
+                watched.agreed_at = max(watched.agreed_at, watched.doubted_at)
