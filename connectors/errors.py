@@ -24,19 +24,19 @@ class ConnectorError(Exception):
         self.gap_cause = cause or self.cause
 
 
-class Unreachable(ConnectorError):
+class Unreachable(ConnectorError):  # noqa: N818 -- says what is wrong with the PBX, in the field's words
     """Nobody answers, or a link that worked went silent. Tried again with growing waits."""
 
     cause = Cause.PBX_UNREACHABLE
 
 
-class Denied(ConnectorError):
+class Denied(ConnectorError):  # noqa: N818 -- says what is wrong with the PBX, in the field's words
     """The PBX refuses the account or a right that is needed. Tried again slowly; the operator hears of it."""
 
     cause = Cause.LOGIN_REFUSED
 
 
-class Garbled(ConnectorError):
+class Garbled(ConnectorError):  # noqa: N818 -- says what is wrong with the PBX, in the field's words
     """The PBX said what can't be understood, or too much at once. Counted; fresh connection and snapshot."""
 
     cause = Cause.EVENTS_LOST

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 from meter.edges import edges, leg_edges
 from meter.fold import Figures, Fold, Frame
-from meter.levels import Changes
 from meter.model import Gap, Instant, Leg, Merge, Terms
 from meter.presence import FOREVER
 

@@ -16,100 +16,20 @@ that leg settles it, or else the next snapshot does. Until then the snapshot has
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from meter.calls import Calls
 from meter.events import Event, LegChanged, LegEnded, LegRenamed, LegStarted, Sighting, Snapshot
-from meter.model import Cause, Direction, Gap, Instant, Known, Leg, Merge
+from meter.model import Cause, Direction, Gap, Instant, Known, Leg, Level, Merge
 from meter.tenancy import Claims, Kind, Tenancy
+from meter.watched import Changes, Live, LiveCall, Reconciled, Watched
 
 #: How long an ended leg is remembered, in ms: lists and late events may still name it.
 ENDED_MS: Final = 10_000
 #: How young a difference between snapshot and events may be to be put in doubt, in ms.
 #: PBXs state ages in whole seconds, and an event may be a second behind a list.
 DOUBT_MS: Final = 3_000
-
-
-class _Live:
-    """A leg that is up, trunk leg or not."""
-
-    __slots__ = ("call", "claims", "heard_at", "id", "row")
-
-    def __init__(self, id_: str, call: str, claims: Claims, row: Leg | None, heard_at: Instant) -> None:
-        self.id = id_
-        self.call = call  # the name that its call goes by now
-        self.claims = claims
-        self.row = row  # None: an internal leg, which only helps to say whose the others are
-        self.heard_at = heard_at  # the last event or snapshot that proves it
-
-
-class _Call:
-    """The legs of one call, oldest first, and the names it swallowed."""
-
-    __slots__ = ("gone", "legs")
-
-    def __init__(self) -> None:
-        self.legs: dict[str, _Live] = {}
-        self.gone: list[str] = []
-
-
-@dataclass(slots=True)
-class Watched:
-    """One PBX as it is known now.
-
-    Attributes:
-        name: Its configured name.
-        gap: The running gap; None while it is observed.
-        agreed_at: The last instant up to which snapshots and events agree.
-        booted: Which run of the PBX this is, as its snapshots say.
-        snapshots, missed_starts, missed_hangups: Counted since the agent started.
-    """
-
-    name: str
-    gap: Gap | None = None
-    agreed_at: Instant = 0
-    booted: str | None = None
-    snapshots: int = 0
-    missed_starts: int = 0
-    missed_hangups: int = 0
-    now: Instant = 0
-    legs: dict[str, _Live] = field(default_factory=dict, repr=False)
-    calls: dict[str, _Call] = field(default_factory=dict, repr=False)
-    names: dict[str, str] = field(default_factory=dict, repr=False)
-    ended: dict[str, Instant] = field(default_factory=dict, repr=False)
-    doubts: set[str] = field(default_factory=set, repr=False)
-    doubted_at: Instant = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """One snapshot's comparison with the events, for the record's `reconciliation`."""
-
-    pbx: str
-    at: Instant
-    missed_starts: int
-    missed_hangups: int
-
-
-@dataclass(slots=True)
-class Changes:
-    """Facts that are new or changed since they were last taken; later ones replace earlier ones of one row."""
-
-    legs: dict[int, Leg] = field(default_factory=dict)
-    gaps: dict[int, Gap] = field(default_factory=dict)
-    merges: list[Merge] = field(default_factory=list)
-    reconciled: list[Reconciled] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.legs or self.gaps or self.merges or self.reconciled)
-
-    def absorb(self, later: Changes) -> None:
-        """Take in what was taken later."""
-        self.legs.update(later.legs)
-        self.gaps.update(later.gaps)
-        self.merges += later.merges
-        self.reconciled += later.reconciled
 
 
 class Levels:
@@ -121,13 +41,13 @@ class Levels:
 
     Attributes:
         pbxs: Each PBX as it is known now, by name.
-        tenants: Each tenant's levels now; a tenant appears with its first leg.
+        tenants: Each tenant's calls now, by PBX; they appear with the first leg.
         unclassified, unassigned: How many such legs are up now, by PBX.
     """
 
     def __init__(self, tenancy: Tenancy, *, next_leg: int = 1, next_gap: int = 1) -> None:
         self.pbxs: dict[str, Watched] = {}
-        self.tenants: dict[str, Calls] = {}
+        self.tenants: dict[str, dict[str, Calls]] = {}
         self.unclassified: dict[str, int] = {}
         self.unassigned: dict[str, int] = {}
         self._tenancy = tenancy
@@ -139,6 +59,15 @@ class Levels:
         """Return what changed since the last call, and forget that it did."""
         changes, self._changes = self._changes, Changes()
         return changes
+
+    def now(self, tenant: str) -> dict[Level, int]:
+        """Return a tenant's levels on the PBXs that are observed now; on the others they are unknown."""
+        seen = [calls for pbx, calls in self.tenants.get(tenant, {}).items() if self.pbxs[pbx].gap is None]
+        return {
+            Level.CHANNELS: sum(calls.channels for calls in seen),
+            Level.CALLS: sum(calls.calls for calls in seen),
+            Level.ANSWERED: sum(calls.answered for calls in seen),
+        }
 
     # --- life of a PBX ---------------------------------------------------------------
 
@@ -171,7 +100,7 @@ class Levels:
         watched = self.pbxs[pbx] = Watched(pbx, gap=gap, agreed_at=heard_at, booted=booted, now=heard_at)
         for row in legs:
             settled = row.tenant if row.tenant != self._tenancy.default else None
-            live = _Live(row.leg, row.call, Claims(settled=settled), row, heard_at)
+            live = Live(row.leg, row.call, Claims(settled=settled), row, heard_at)
             self._add(watched, live)
             self._count_up(watched, live, row)
         for gone, into in names:
@@ -282,7 +211,7 @@ class Levels:
             did=seen.dialled if born and trunk and seen.direction is Direction.IN else "",
         )
         name = watched.names.get(seen.call, seen.call)
-        live = _Live(seen.leg, name, claims, None, at)
+        live = Live(seen.leg, name, claims, None, at)
         if judged is not None and judged.kind is not Kind.EXTENSION:
             call = watched.calls.get(name)
             others = (other.claims for other in call.legs.values()) if call else ()
@@ -305,34 +234,35 @@ class Levels:
         if seen.answered and live.row is not None:
             self._answer(watched, live, live.row, start if born else at, known)
 
-    def _add(self, watched: Watched, live: _Live) -> None:
+    def _add(self, watched: Watched, live: Live) -> None:
         watched.legs[live.id] = live
         call = watched.calls.get(live.call)
         if call is None:
-            call = watched.calls[live.call] = _Call()
+            call = watched.calls[live.call] = LiveCall()
         call.legs[live.id] = live
 
-    def _count_up(self, watched: Watched, live: _Live, row: Leg) -> None:
+    def _count_up(self, watched: Watched, live: Live, row: Leg) -> None:
         if row.tenant is not None:
-            calls = self.tenants.get(row.tenant)
+            on = self.tenants.setdefault(row.tenant, {})
+            calls = on.get(watched.name)
             if calls is None:
-                calls = self.tenants[row.tenant] = Calls()
+                calls = on[watched.name] = Calls()
             calls.up((watched.name, live.call), answered=row.answer is not None)
         else:
             stray = self.unassigned if row.trunk is not None else self.unclassified
             stray[watched.name] = stray.get(watched.name, 0) + 1
 
-    def _answer(self, watched: Watched, live: _Live, row: Leg, at: Instant, known: Known) -> None:
+    def _answer(self, watched: Watched, live: Live, row: Leg, at: Instant, known: Known) -> None:
         if row.answer is None:
             row = self._keep(live, replace(row, answer=max(at, row.start), answer_known=known))
             if row.tenant is not None:
-                self.tenants[row.tenant].answer((watched.name, live.call))
+                self.tenants[row.tenant][watched.name].answer((watched.name, live.call))
 
-    def _keep(self, live: _Live, row: Leg) -> Leg:
+    def _keep(self, live: Live, row: Leg) -> Leg:
         live.row = self._changes.legs[row.row] = row
         return row
 
-    def _close_leg(self, watched: Watched, live: _Live, at: Instant, known: Known) -> None:
+    def _close_leg(self, watched: Watched, live: Live, at: Instant, known: Known) -> None:
         del watched.legs[live.id]
         watched.ended[live.id] = at
         row = live.row
@@ -340,7 +270,8 @@ class Levels:
             end = max(at, row.start, row.answer or 0)
             self._changes.legs[row.row] = replace(row, end=end, end_known=known)
             if row.tenant is not None:
-                self.tenants[row.tenant].down((watched.name, live.call), answered=row.answer is not None)
+                calls = self.tenants[row.tenant][watched.name]
+                calls.down((watched.name, live.call), answered=row.answer is not None)
             else:
                 stray = self.unassigned if row.trunk is not None else self.unclassified
                 stray[watched.name] -= 1
@@ -359,18 +290,20 @@ class Levels:
         old = watched.calls.pop(name)
         call = watched.calls.get(into)
         if call is None:
-            call = watched.calls[into] = _Call()
+            call = watched.calls[into] = LiveCall()
         call.legs.update(old.legs)
         for gone in (name, *old.gone):
             watched.names[gone] = into
             call.gone.append(gone)
         for live in old.legs.values():
             live.call = into
-        owners = {live.row.tenant for live in old.legs.values() if live.row is not None}
-        for tenant in owners - {None}:
-            self.tenants[str(tenant)].merge((watched.name, name), (watched.name, into))
-        if owners and note:
+        rows = [live.row for live in old.legs.values() if live.row is not None]
+        owners = {row.tenant for row in rows if row.tenant is not None}
+        for tenant in owners:
+            self.tenants[tenant][watched.name].merge((watched.name, name), (watched.name, into))
+        if rows and note:
             self._changes.merges.append(Merge(watched.name, at, name, into))
+            self._changes.merged.append(frozenset(owners))
 
     # --- snapshots -------------------------------------------------------------------
 
@@ -400,9 +333,7 @@ class Levels:
         for leg in [leg for leg, ended_at in watched.ended.items() if ended_at < at - ENDED_MS]:
             del watched.ended[leg]
 
-    def _end_missing(
-        self, watched: Watched, snapshot: Snapshot, before: set[str], *, restarted: bool
-    ) -> int:
+    def _end_missing(self, watched: Watched, snapshot: Snapshot, before: set[str], *, restarted: bool) -> int:
         """End the legs that the PBX no longer shows, where nothing younger proves them."""
         shown = {seen.leg for seen in snapshot.legs}
         ended = 0
@@ -437,11 +368,7 @@ class Levels:
             if seen.leg in watched.ended:
                 continue
             created = at if seen.created is None else min(seen.created, at)
-            if (
-                watched.gap is None
-                and created > snapshot.requested_at - DOUBT_MS
-                and seen.leg not in before
-            ):
+            if watched.gap is None and created > snapshot.requested_at - DOUBT_MS and seen.leg not in before:
                 watched.doubts.add(seen.leg)
                 continue
             since = watched.gap.start if watched.gap is not None else watched.agreed_at

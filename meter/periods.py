@@ -19,6 +19,7 @@ KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -77,11 +78,18 @@ def period_of(at: Instant, kind: Kind, tz: tzinfo) -> Period:
         return Period(moment(start).strftime("%Y-%m-%dT%H:%MZ"), start, start + length)
     today = moment(at, tz).date()
     if kind == "day":
-        return Period(
-            today.isoformat(), _midnight(today, tz), _midnight(today + timedelta(days=1), tz)
-        )
+        return Period(today.isoformat(), _midnight(today, tz), _midnight(today + timedelta(days=1), tz))
     first = today.replace(day=1)
     return Period(f"{first:%Y-%m}", _midnight(first, tz), _midnight(_next_month(first), tz))
+
+
+def following(last: Period, kind: Kind, tz: tzinfo) -> Period:
+    """Return the period after `last`. It starts where `last` ends, even if the kind or the zone has changed."""
+    usual = period_of(last.end, kind, tz)
+    if usual.start == last.end:
+        return usual
+    name = moment(last.end).strftime("%Y-%m-%dT%H:%MZ") if kind in _FIXED_MS else usual.name
+    return Period(name, last.end, usual.end)
 
 
 _FORMS: Final[dict[Kind, tuple[str, str]]] = {

@@ -54,7 +54,8 @@ def users(readings: Sequence[Reading], pbxs: Iterable[str], start: Instant, end:
         readings: Its readings in order of time: those of the period, and the last good
             one of each PBX before it.
         pbxs: Its PBXs.
-        start, end: The period.
+        start: The period's first instant.
+        end: The instant up to which it is judged.
     """
     names = tuple(pbxs)
     last: dict[str, PbxUsers] = {}
@@ -67,9 +68,7 @@ def users(readings: Sequence[Reading], pbxs: Iterable[str], start: Instant, end:
             continue
         if reading.at >= end:
             continue
-        last[reading.pbx] = PbxUsers(
-            reading.count, reading.at, reading.source, reading.pbx_own_count, inside
-        )
+        last[reading.pbx] = PbxUsers(reading.count, reading.at, reading.source, reading.pbx_own_count, inside)
         if inside:
             created += reading.created
             removed += reading.removed

@@ -1,0 +1,51 @@
+# Each target makes .venv with what it needs, once. Debian 12: apt-get install make python3-venv.
+#
+#   make demo    a simulated PBX, the agent, a mailbox and the provider, for a few minutes
+#   make test    every test; those on a real Asterisk too, as root on a Debian
+#   make check   format, lint, types, import rules
+#   make bench   what it costs
+#   make soak    the tests at the sizes of a long run
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench soak clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	@$(BIN)/pbx-meter demo
+
+# The roots of the real Asterisk take minutes to build, once; without them those tests are skipped and say why.
+test: $(VENV)/.test
+	@$(BIN)/python -m tests.asterisk.roots || true
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+soak: $(VENV)/.test
+	@$(BIN)/python -m tests.asterisk.roots || true
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+
+$(VENV)/.%: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# Debian's python3 has no ensurepip of its own: without it `python3 -m venv` leaves half an environment.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "pbx-meter needs Python 3.11 or newer, $(PYTHON) is older or missing: name another, make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) can't make a virtual environment yet: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making $(VENV), once"
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,158 @@
+"""meter.capacity's decisions become rows: what is remembered, the notice, and what must leave.
+
+Nothing is sent here, and nothing waits: the rows go into the next commit, all in one
+transaction. A level is judged when it changes, and each second while time alone may
+make a notice due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.contracts import Contract
+from meter.capacity import Decision, Watch, due_in, judge, smallest_package
+from meter.fold import Figures
+from meter.model import Instant
+from meter.notices import Notice
+
+#: One outbox row: id, lane, target, body.
+Row = tuple[str, str, str, bytes]
+
+
+@dataclass(slots=True)
+class Alerts:
+    """Rows for the next commit."""
+
+    watches: dict[str, Watch] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.watches or self.notices or self.rows)
+
+    def absorb(self, later: Alerts) -> None:
+        """Take in what was taken later."""
+        self.watches.update(later.watches)
+        self.notices += later.notices
+        self.rows += later.rows
+
+
+class Alerting:
+    """Judges levels against capacities.
+
+    Args:
+        agent: The agent's id.
+        contracts: Every tenant of the configuration, by id.
+        watches: What was remembered before the agent started.
+        numbers: How many notices each (tenant, period) has had.
+        view: Returns a tenant's figures up to an instant.
+        compose: Returns the outbox rows that a notice becomes.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        contracts: Mapping[str, Contract],
+        watches: Mapping[str, Watch],
+        numbers: Mapping[tuple[str, str], int],
+        view: Callable[[str, Instant], Figures],
+        compose: Callable[[Notice], Iterable[Row]],
+    ) -> None:
+        self._agent = agent
+        self._contracts = contracts
+        self._watches = dict(watches)
+        self._numbers = dict(numbers)
+        self._view = view
+        self._compose = compose
+        self._alerts = Alerts()
+
+    def drain(self) -> Alerts:
+        """Return the rows since the last call."""
+        alerts, self._alerts = self._alerts, Alerts()
+        return alerts
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a notice waits for a commit."""
+        return bool(self._alerts.notices)
+
+    def restless(self) -> list[str]:
+        """Return the tenants whose notices time alone may make due."""
+        return [
+            tenant
+            for tenant, watch in self._watches.items()
+            if (contract := self._contracts.get(tenant)) is not None
+            and contract.limits is not None
+            and due_in(watch, contract.limits) is not None
+        ]
+
+    def judge(self, tenant: str, period: str, at: Instant, level: int, *, observed: bool) -> None:
+        """Judge a tenant's basis level at an instant.
+
+        Args:
+            tenant: Whose.
+            period: The name of the period that contains `at`.
+            at: When.
+            level: The basis level from `at` on.
+            observed: Whether the time since it was last judged was observed.
+        """
+        contract = self._contracts[tenant]
+        if contract.limits is None:
+            return
+        before = self._watches.get(tenant)
+        watch, decision = judge(before, contract.limits, period=period, at=at, level=level, observed=observed)
+        self._watches[tenant] = watch
+        if decision is not None or (before is not None and before.episode_start != watch.episode_start):
+            self._alerts.watches[tenant] = watch
+        if decision is not None:
+            self._tell(contract, before, watch, decision)
+
+    def keep_watches(self) -> None:
+        """Put what is remembered of running episodes into the next commit."""
+        self._alerts.watches.update(
+            (tenant, watch) for tenant, watch in self._watches.items() if watch.episode_start is not None
+        )
+
+    def _tell(self, contract: Contract, before: Watch | None, watch: Watch, decision: Decision) -> None:
+        tenant, limits = contract.tenant, contract.limits
+        if limits is None:
+            return
+        figures = self._view(tenant, decision.at)
+        period, basis = figures.period, contract.terms.basis
+        number = self._numbers[tenant, period.name] = self._numbers.get((tenant, period.name), 0) + 1
+        peak, overruns = figures.levels[basis].peak, figures.overruns
+        # A level of this very instant has lasted 0 ms: the fold counts it from the next one on.
+        highest = max(decision.level, peak.level if peak else 0) if peak or decision.level else None
+        new_peak = peak is None or decision.level > peak.level
+        starts_now = watch.over_since == decision.at
+        episode = watch if watch.episode_start is not None else before
+        notice = Notice(
+            id=f"{self._agent}/{tenant}/{period.name}/notice/{number}",
+            kind=decision.kind,
+            reason=decision.reason,
+            agent=self._agent,
+            tenant=tenant,
+            tenant_name=contract.terms.name or tenant,
+            basis=basis,
+            level=decision.level,
+            capacity=limits.lines,
+            at=decision.at,
+            over_since=watch.over_since,
+            episode_start=episode.episode_start if episode else None,
+            episode_peak=episode.episode_peak if episode and episode.episode_start is not None else None,
+            period=period.name,
+            period_start=period.start,
+            period_end=period.end,
+            timezone=contract.terms.timezone,
+            peak=highest,
+            peak_at=decision.at if new_peak else (peak.at if peak else None),
+            overruns=(overruns.count if overruns else 0) + starts_now,
+            overruns_ms=overruns.total_ms if overruns else 0,
+            package=smallest_package(contract.terms.packages, highest),
+            packages=contract.terms.packages,
+            warn_at=limits.warn_at,
+            incomplete=figures.observed_ms < figures.expected_ms,
+        )
+        self._alerts.notices.append(notice)
+        self._alerts.rows += self._compose(notice)

@@ -1,0 +1,264 @@
+"""The wiring: the only file that names every concrete part. It decides nothing else.
+
+`agent(config)` puts the parts together over what the ledger left; `run` lets the loops
+turn until the task is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from aiohttp import ClientSession
+
+from agent import keys, schedule, status, supervisor
+from agent.alerting import Alerting
+from agent.clock import Clock
+from agent.closing import Closing
+from agent.configured import composer, connector, mail_server, plan_of, tenancy, trust
+from agent.health import clock_is_synchronised
+from agent.reading import ExtensionReading
+from agent.restoring import Restored, restore
+from agent.sampling import Sampling
+from agent.shipping import Lane, Shipping
+from agent.store import ledger
+from agent.store.database import Store, StoreError
+from agent.supervisor import Link
+from agent.upstream import Upstream
+from config.model import Config
+from delivery import http
+from delivery.courier import Courier, Outcome, Parcel, Refused
+from delivery.email import MailCourier
+from delivery.webhook import WebhookCourier
+from meter import signature
+
+log = structlog.get_logger(__name__)
+
+#: How often the scheduled jobs look what is due, in s.
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A running agent's parts, for its own socket, the demo and tests."""
+
+    sampling: Sampling
+    links: tuple[Link, ...]
+    closing: Closing
+    shipping: Shipping | None
+    lanes: tuple[Lane, ...]
+    status: status.Status
+    store: Store
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class ByTarget:
+    """A courier for each target of one lane, because each may trust another authority."""
+
+    couriers: Mapping[str, Courier]
+
+    async def carry(self, parcel: Parcel) -> Outcome:
+        """Carry one parcel by its target's courier."""
+        courier = self.couriers.get(parcel.target)
+        if courier is None:
+            return Refused("no such webhook is configured any more", "configure it again")
+        return await courier.carry(parcel)
+
+
+# --- the agent -----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Agent]:
+    """Put an agent together over its state directory; its loops don't turn yet.
+
+    Raises:
+        StoreError: The state directory can't be used, or another agent uses it.
+        KeyTrouble: The signing key can't be used.
+    """
+    clock = clock or Clock()
+    async with AsyncExitStack() as stack:
+        stack.callback(_lock(config.agent.state_dir))
+        state_dir = config.agent.state_dir
+        keys.load_or_make(state_dir)
+        store = Store(state_dir)
+        await store.open()
+        stack.push_async_callback(store.close)
+        now = clock.now()
+        left = await store.write(lambda db: restore(db, config, now))
+        session = await stack.enter_async_context(http.open_session())
+        yield _assemble(config, clock, store, left, session)
+
+
+def _assemble(config: Config, clock: Clock, store: Store, left: Restored, session: ClientSession) -> Agent:
+    state_dir, agent_id = config.agent.state_dir, config.agent.id
+    sampling = Sampling(left.levels, left.contracts, left.accounts, left.calendars, store, clock)
+    sampling.alerting = Alerting(
+        agent_id, left.contracts, left.watches, left.numbers, sampling.view, composer(config)
+    )
+    connectors = [connector(pbx, clock.now) for pbx in config.pbx]
+
+    def resnapshot() -> None:
+        for one in connectors:
+            one.resnapshot()
+
+    sampling.resnapshot = resnapshot
+    links = tuple(Link(c, clock, sampling.take, sampling.lost) for c in connectors)
+
+    def key() -> signature.PrivateKey:
+        return keys.load(state_dir)
+
+    shipping: Shipping | None = None
+    closing = Closing(
+        plan_of(config),
+        left.contracts,
+        left.calendars,
+        store,
+        clock,
+        key,
+        clock_is_synchronised,
+        sealed=lambda: shipping.bell.ring() if shipping else None,
+        away_ms=left.away_ms,
+    )
+    closing.position_known = config.upstream is None
+    if config.upstream is not None:
+
+        def position_known() -> None:
+            closing.position_known = True
+
+        def enrolled() -> Awaitable[Upstream | None]:
+            return receiver(config, store, clock, session)
+
+        shipping = Shipping(enrolled, store, clock, key, position_known)
+    lanes = tuple(_lanes(config, store, clock, session, key))
+
+    def wake_lanes() -> None:
+        for lane in lanes:
+            lane.bell.ring()
+
+    sampling.wake_lanes = wake_lanes
+    state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
+    return Agent(sampling, links, closing, shipping, lanes, state, store, clock)
+
+
+async def receiver(config: Config, store: Store, clock: Clock, session: ClientSession) -> Upstream | None:
+    """Return the provider's receiver that this agent is enrolled at, or None."""
+    pinned = await store.read(lambda db: ledger.fact(db, "receiver"))
+    if pinned is None or config.upstream is None:
+        return None
+    return Upstream(
+        session=session,
+        url=config.upstream.url,
+        agent=config.agent.id,
+        receiver=signature.public_key(json.loads(pinned)),
+        now=clock.wall,
+        tls=trust(config.upstream.ca_file) if config.upstream.ca_file else None,
+    )
+
+
+def _lanes(
+    config: Config,
+    store: Store,
+    clock: Clock,
+    session: ClientSession,
+    key: Callable[[], signature.PrivateKey],
+) -> Iterable[Lane]:
+    server = mail_server(config)
+    if server is not None:
+        yield Lane("mail", MailCourier(server), store, clock)
+    if config.webhook:
+        couriers = {
+            hook.id: WebhookCourier(
+                session,
+                {hook.id: hook.url},
+                lambda message: signature.sign_bytes(message, key()),
+                clock.wall,
+                trust(hook.ca_file) if hook.ca_file else None,
+            )
+            for hook in config.webhook
+        }
+        yield Lane("webhook", ByTarget(couriers), store, clock)
+
+
+async def run(
+    config: Config,
+    clock: Clock | None = None,
+    *,
+    look_every_s: float = LOOK_EVERY_S,
+    started: Callable[[Agent], None] = lambda _: None,
+) -> None:
+    """Run an agent until the task is cancelled.
+
+    Raises:
+        StoreError: The state directory can't be used.
+        KeyTrouble: The signing key can't be used.
+        Bugged: A loop failed too often.
+    """
+    async with agent(config, clock) as parts:
+        reading = ExtensionReading(
+            parts.links,
+            parts.sampling.contracts,
+            parts.sampling.calendars,
+            tenancy(config, b""),
+            {p.name: round(p.extensions_every.total_seconds() * 1000) for p in config.pbx},
+            parts.store,
+            parts.clock,
+        )
+        jobs = schedule.scheduler(
+            seal_due=parts.closing.seal_due,
+            read_extensions=reading.read_due,
+            store=parts.store,
+            clock=parts.clock,
+            every_s=look_every_s,
+        )
+        runner = await status.serve(config.agent.socket, parts.status, parts.clock.now)
+        log.info("agent.started", agent=config.agent.id, pbxs=len(parts.links))
+        try:
+            parts.sampling.begin()
+            jobs.start()
+            started(parts)
+            async with asyncio.TaskGroup() as loops:
+                turn = parts.clock
+                loops.create_task(supervisor.keep("sampling", turn, parts.sampling.run))
+                for link in parts.links:
+                    loops.create_task(supervisor.keep(f"link {link.connector.name}", turn, link.follow))
+                for lane in parts.lanes:
+                    loops.create_task(supervisor.keep("lane", turn, lane.run))
+                if parts.shipping is not None:
+                    loops.create_task(supervisor.keep("shipping", turn, parts.shipping.run))
+        finally:
+            jobs.shutdown(wait=False)
+            await runner.cleanup()
+            log.info("agent.stopped")
+
+
+def _lock(state_dir: Path) -> Callable[[], None]:
+    """Take the state directory for this process alone; return what gives it back."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"{state_dir} can't be used: {error.strerror}",
+            hint=f"make it and give it to the agent's user: install -d -m 700 -o USER {state_dir}",
+            damaged=False,
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(
+            f"another agent uses {state_dir}",
+            hint="one agent per state directory: pbx-meter status shows the running one",
+            damaged=False,
+        ) from error
+    return lambda: os.close(descriptor)

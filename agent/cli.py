@@ -1,0 +1,233 @@
+"""`pbx-meter`: the commands. What they share, exit codes included, is in agent.terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+import structlog
+
+from agent import app, checking, configured, custody, desk, logs, showing
+from agent.clock import Clock
+from agent.store import agreements, records
+from agent.store.database import Database
+from agent.supervisor import Bugged
+from agent.terminal import (
+    PROBLEM,
+    UNREACHABLE,
+    USAGE,
+    Commands,
+    console,
+    fail,
+    stored,
+    with_config,
+    with_json,
+)
+from config.load import load
+from config.model import Config
+from meter import chain as chains
+from meter import signature
+from meter.signature import Unverified
+
+log = structlog.get_logger(__name__)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pbx-meter")
+def main() -> None:
+    """Meter concurrent external calls and users of a PBX, beside the PBX, never in the way of a call."""
+
+
+@main.command()
+@with_config
+def run(file: Path) -> None:
+    """Follow the PBXs, meter, notify, seal and ship, until stopped."""
+    config = load(file)
+    logs.set_up(config.agent.log_level)
+    for problem in config.warnings:
+        log.warning("config.warning", key=problem.key, what=problem.what, hint=problem.hint)
+    try:
+        asyncio.run(_until_stopped(app.run(config)))
+    except* Bugged as group:
+        raise group.exceptions[0] from None
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Run until it ends, or until SIGTERM or SIGINT cancels it."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+
+
+@main.command()
+@with_config
+@with_json
+def check(file: Path, *, as_json: bool) -> None:
+    """Look at every door: PBXs, trunks, extensions, tenants, mail, provider. Exit 0 only if the agent would work."""
+    config = load(file)
+    found = asyncio.run(checking.check(config, Clock()))
+    if as_json:
+        click.echo(
+            json.dumps([{"mark": f.mark, "about": f.about, "said": f.said, "hint": f.hint} for f in found])
+        )
+    else:
+        console.print(showing.findings(found), soft_wrap=True)
+    bad = sum(f.mark is checking.Mark.BAD for f in found)
+    if bad:
+        raise SystemExit(PROBLEM)
+    if not as_json:
+        console.print("The agent would work. Start it with: pbx-meter run")
+
+
+@main.command()
+@with_config
+@with_json
+def status(file: Path, *, as_json: bool) -> None:
+    """Ask the running agent for levels, peaks, links, coverage and what waits."""
+    config = load(file)
+    found = asyncio.run(_ask(config))
+    click.echo(json.dumps(found)) if as_json else console.print(showing.status(found))
+
+
+async def _ask(config: Config) -> dict[str, Any]:
+    socket = config.agent.socket
+    try:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
+            session.get("http://agent/status", timeout=aiohttp.ClientTimeout(10)) as answer,
+        ):
+            answer.raise_for_status()
+            found: dict[str, Any] = await answer.json()
+            return found
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        fail(
+            UNREACHABLE,
+            f"no agent answers at {socket}",
+            "start it: systemctl start pbx-meter, or pbx-meter run",
+        )
+
+
+@main.command()
+@with_config
+@with_json
+@click.option("--tenant", help="Only this one's.")
+@click.option("--all", "every", is_flag=True, help="Interims and minute-series too.")
+def summaries(file: Path, tenant: str | None, *, every: bool, as_json: bool) -> None:
+    """List sealed records and what the provider said of them."""
+    config = load(file)
+    found = [
+        r
+        for r in stored(config, lambda db: list(records.every(db)))
+        if (tenant is None or r.tenant == tenant) and (every or r.kind in ("final", "correction"))
+    ]
+    if as_json:
+        for r in found:
+            click.echo(json.dumps({
+                "sequence": r.sequence, "id": r.id, "kind": r.kind, "tenant": r.tenant, "period": r.period,
+                "sha256": r.sha256, "status": r.status, "why": r.why,
+            }))  # fmt: skip
+    elif found:
+        console.print(showing.summaries(found))
+    else:
+        console.print("no such record yet; interims too: pbx-meter summaries --all")
+
+
+@main.command()
+@with_config
+@with_json
+@click.option("--tenant", help="Which; all of them without.")
+@click.option("--period", help="Which (2026-11); the youngest without.")
+def recompute(file: Path, tenant: str | None, period: str | None, *, as_json: bool) -> None:
+    """Fold a period again from the ledger alone, and compare it with what was sealed."""
+    config = load(file)
+    plan = configured.plan_of(config)
+
+    def work(db: Database) -> dict[str, desk.Recomputed]:
+        tenants = [tenant] if tenant else agreements.tenants(db)
+        return {t: desk.recompute(db, plan, t, desk.period_named(db, t, period)) for t in tenants}
+
+    found = stored(config, work)
+    if as_json:
+        click.echo(json.dumps({
+            t: {"content": r.content, "sealed": r.sealed.id if r.sealed else None, "differences": r.differences}
+            for t, r in found.items()
+        }))  # fmt: skip
+    else:
+        for result in found.values():
+            console.print(showing.figures(result.content))
+            if result.sealed is not None:
+                same = "every figure equals" if not result.differences else "differs from"
+                console.print(f"{same} the sealed record {result.sealed.id} ({result.sealed.sha256[:12]})")
+                for difference in result.differences:
+                    console.print(f"  {difference}", markup=False, style="bold red")
+    if any(r.differences for r in found.values()):
+        raise SystemExit(PROBLEM)
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--key", "jwk", required=True, multiple=True, help="The agent's public JWK, or a file with it.")
+def verify(file: Path, jwk: tuple[str, ...]) -> None:
+    """Say what a file of signed records proves, without asking anybody."""
+    try:
+        known = [
+            signature.public_key(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
+            for text in jwk
+        ]
+        lines = file.read_text("utf-8").splitlines()
+    except (Unverified, OSError, UnicodeError) as error:
+        fail(USAGE, f"--key or FILE can't be used: {error}", "pbx-meter keys show prints the public key")
+    verdict = chains.examine(lines, known)
+    for line in verdict.lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not verdict.good:
+        raise SystemExit(PROBLEM)
+
+
+# --- without a PBX ---------------------------------------------------------------------------
+
+
+@main.group()
+def simulate() -> None:
+    """Simulated PBXs, to try an agent on."""
+
+
+@simulate.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=5038, show_default=True, help="Where to listen; 0: any free port.")
+@click.option("--username", default="meter", show_default=True)
+@click.option("--secret", default="only-for-simulations", show_default=True)
+@click.option("--speed", default=60.0, show_default=True, help="How much faster than a real day.")
+@click.option("--begin", default=9.0, show_default=True, help="The hour at which the first day begins.")
+@click.option("--seed", default=1, show_default=True, help="The same seed is the same day.")
+def asterisk(**options: Any) -> None:
+    """An Asterisk that speaks AMI and lives an office's day, again and again, until stopped."""
+    from agent import simulating  # noqa: PLC0415 - nobody else loads a simulator
+
+    asyncio.run(_until_stopped(simulating.asterisk(**options)))
+
+
+@main.command()
+@click.option("--seconds", default=75, show_default=True, help="How long the simulated day lasts.")
+def demo(seconds: int) -> None:
+    """The whole way on this machine: a simulated PBX, the agent, a mail, the provider, a closed period."""
+    from agent import demo as show_  # noqa: PLC0415 - needs the demo extra
+
+    asyncio.run(_until_stopped(show_.play(seconds)))
+
+
+for command in custody.COMMANDS:
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

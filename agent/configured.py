@@ -1,0 +1,147 @@
+"""What the operator wrote, as the values that the loops and doors take. Reads nothing, decides nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from agent.alerting import Row
+from agent.closing import Plan
+from agent.contracts import Contract
+from config.meaning import config_sha256
+from config.model import Config, Pbx, Tenant
+from connectors.asterisk.settings import Settings
+from connectors.connector import Connector
+from connectors.kinds import KINDS
+from delivery.email import MailServer, Security
+from delivery.mail import Brand, notice_mail
+from delivery.payload import notice_payload
+from meter.capacity import Limits
+from meter.model import Instant, Terms
+from meter.notices import Notice
+from meter.tenancy import PbxRules, Tenancy, TenantRules
+
+
+def tenancy(config: Config, key: bytes) -> Tenancy:
+    """Return the operator's rules."""
+    return Tenancy(
+        [PbxRules(p.name, p.trunks, p.extensions, p.exclude) for p in config.pbx],
+        [
+            TenantRules(
+                tenant=t.id,
+                pbx=t.match.pbx,
+                trunks=t.match.trunks,
+                accounts=t.match.accounts,
+                contexts=t.match.contexts,
+                dids=t.match.dids,
+                extensions=t.match.extensions,
+                default=t.default,
+            )
+            for t in config.tenant
+        ],
+        key,
+    )
+
+
+def connector(pbx: Pbx, now: Callable[[], Instant]) -> Connector:
+    """Return the connector of a configured PBX."""
+    settings = Settings(
+        host=pbx.host,
+        port=pbx.port,
+        username=pbx.username,
+        secret=pbx.secret.reveal(),
+        tls=trust(pbx.ca_file) if pbx.tls else None,
+        snapshot_every_s=pbx.snapshot_every.total_seconds(),
+    )
+    return KINDS[pbx.kind]()(pbx.name, settings, now)
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a TLS context that checks certificates, by a private authority if one is given."""
+    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+
+
+def contract(tenant: Tenant, rules: Tenancy) -> Contract:
+    """Return what a tenant of the configuration agreed; its terms hold from instant 0 until dated."""
+    limits = None
+    if tenant.capacity is not None:
+        limits = Limits(tenant.capacity, tenant.warn_at, round(tenant.repeat.total_seconds() * 1000))
+    terms = Terms(
+        tenant=tenant.id,
+        at=0,
+        lines=tenant.capacity,
+        basis=tenant.basis,
+        pbxs=rules.pbxs_of(tenant.id),
+        packages=tenant.packages,
+        name=tenant.name,
+        timezone=str(tenant.timezone),
+        period=tenant.period,
+    )
+    return Contract(terms, tenant.timezone, limits)
+
+
+def plan_of(config: Config) -> Plan:
+    """Return how and when this agent seals."""
+    default = next((t.id for t in config.tenant if t.default), None)
+    if default is None and len(config.tenant) == 1:
+        default = config.tenant[0].id
+    return Plan(
+        agent={
+            "id": config.agent.id,
+            "version": version("pbx-meter"),
+            "config_sha256": config_sha256(config),
+        },
+        grace_ms=round(config.agent.grace.total_seconds() * 1000),
+        interim_ms=round(config.upstream.interim.total_seconds() * 1000) if config.upstream else None,
+        methods={pbx.name: "events" for pbx in config.pbx},
+        default=default,
+    )
+
+
+def mail_server(config: Config) -> MailServer | None:
+    """Return the server that takes our mail, or None."""
+    smtp = config.smtp
+    if smtp is None:
+        return None
+    return MailServer(
+        host=smtp.host,
+        port=smtp.port,
+        sender=smtp.sender,
+        security=Security(smtp.tls),
+        username=smtp.username,
+        password=smtp.password.reveal() if smtp.password else None,
+        tls=trust(smtp.ca_file) if smtp.ca_file else None,
+    )
+
+
+def composer(config: Config) -> Callable[[Notice], list[Row]]:
+    """Return what turns a notice into the outbox rows that leave for it."""
+    tenants = {t.id: t for t in config.tenant}
+    brands = {b.id: Brand(b.name, b.colour, b.reply_to, b.footer or "") for b in config.brand}
+    first = next(iter(brands.values()), Brand("pbx-meter"))
+
+    def compose(notice: Notice) -> list[Row]:
+        tenant = tenants[notice.tenant]
+        brand = brands[tenant.brand] if tenant.brand else first
+        rows: list[Row] = []
+        for address in tenant.alerts if config.smtp else ():
+            mail = notice_mail(
+                notice,
+                brand=brand,
+                language=tenant.language,
+                tz=tenant.timezone,
+                sender=config.smtp.sender if config.smtp else "",
+                recipient=address,
+            )
+            to = hashlib.sha256(address.encode()).hexdigest()[:12]
+            rows.append((f"{notice.id}/mail/{to}", "mail", address, mail.as_bytes()))
+        for hook in config.webhook:
+            wanted = tenant.webhooks is None or hook.id in tenant.webhooks
+            if wanted and (hook.tenants is None or tenant.id in hook.tenants):
+                rows.append((f"{notice.id}/webhook/{hook.id}", "webhook", hook.id, notice_payload(notice)))
+        return rows
+
+    return compose

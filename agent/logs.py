@@ -1,0 +1,58 @@
+"""Logging: one line an event, key=value, to standard error; never a secret or a telephone number."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any, Final, TextIO
+
+import structlog
+
+#: Longer digit runs may be telephone numbers. Ids and instants are logged as such, not as text.
+_NUMBER: Final = re.compile(r"(?<![\w.-])\+?\d{7,}(?![\w.-])")
+_SECRET: Final = re.compile(r"secret|password|token|authorization", re.IGNORECASE)
+
+
+def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Hide what must not be in a log, whoever wrote it."""
+    for key, value in event.items():
+        if _SECRET.search(key):
+            event[key] = "(hidden)"
+        elif isinstance(value, str):
+            event[key] = _NUMBER.sub("(number)", value)
+    return event
+
+
+def set_up(level: str, stream: TextIO | None = None) -> None:
+    """Send every log line, ours and the libraries', through one formatter."""
+    stream = stream or sys.stderr
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if stream.isatty()
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("apscheduler", "aiohttp.access", "asyncio", "panoramisk"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))

@@ -1,0 +1,119 @@
+"""What the ledger left: after a start the agent goes on where its last commit was.
+
+Legs that were up stay up until a snapshot says otherwise, the time in between is a gap,
+and periods keep the bounds that they were opened with.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, replace
+
+from agent.configured import contract, tenancy
+from agent.contracts import Calendar, Contract, same
+from agent.store import agreements, ledger, notices
+from agent.store.database import Database
+from config.model import Config
+from meter.account import Account
+from meter.capacity import Watch
+from meter.levels import Levels
+from meter.model import Instant, Known
+from meter.periods import period_of
+from meter.watched import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The live state as the ledger left it."""
+
+    levels: Levels
+    contracts: dict[str, Contract]
+    accounts: dict[str, Account]
+    calendars: dict[str, Calendar]
+    watches: dict[str, Watch]
+    numbers: dict[tuple[str, str], int]
+    away_ms: int
+
+
+def restore(db: Database, config: Config, now: Instant) -> Restored:
+    """Return where the agent goes on: as the last commit left it, under the configuration of today."""
+    key = ledger.fact(db, "redaction_key")
+    if key is None:
+        key = secrets.token_hex(32)
+        ledger.keep_fact(db, "redaction_key", key)
+    rules = tenancy(config, bytes.fromhex(key))
+    heard = ledger.last_heard(db)
+    _retire(db, {pbx.name for pbx in config.pbx})
+    next_leg, next_gap = ledger.next_rows(db)
+    levels = Levels(rules, next_leg=next_leg, next_gap=next_gap)
+    for pbx in config.pbx:
+        left = ledger.left(db, pbx.name)
+        if left is None:
+            ledger.know(db, pbx.name)
+            levels.watch(pbx.name)
+        else:
+            levels.restore(
+                pbx.name,
+                legs=left.legs,
+                names=left.names,
+                gap=left.gap,
+                heard_at=left.heard_at,
+                booted=left.booted,
+            )
+    contracts: dict[str, Contract] = {}
+    calendars: dict[str, Calendar] = {}
+    accounts: dict[str, Account] = {}
+    for tenant in config.tenant:
+        agreed = contract(tenant, rules)
+        calendar = Calendar(agreed, agreements.last_period(db, tenant.id), now)
+        contracts[tenant.id] = agreed = _agree(db, agreed, now)
+        calendars[tenant.id] = calendar
+        accounts[tenant.id] = _account(db, agreed, calendar, now)
+    return Restored(
+        levels,
+        contracts,
+        accounts,
+        calendars,
+        watches={tenant: Watch(**json.loads(watch)) for tenant, watch in notices.remembered(db).items()},
+        numbers=notices.numbers(db),
+        away_ms=0 if heard is None else max(0, now - heard),
+    )
+
+
+def _retire(db: Database, configured: set[str]) -> None:
+    """End the legs of PBXs that are followed no longer where they were last heard."""
+    changes = Changes()
+    for pbx in ledger.pbxs(db):
+        left = ledger.left(db, pbx) if pbx not in configured else None
+        for leg in left.legs if left is not None else ():
+            end = max(leg.start, leg.answer or 0, left.heard_at if left else 0)
+            changes.legs[leg.row] = replace(leg, end=end, end_known=Known.GAP)
+    ledger.record(db, changes, ())
+
+
+def _agree(db: Database, agreed: Contract, now: Instant) -> Contract:
+    """Date a contract's terms, and write them down if they are new."""
+    known = agreements.terms(db, agreed.tenant)
+    if known and same(known[-1], agreed.terms):
+        return replace(agreed, terms=known[-1])
+    at = now if known else period_of(now, agreed.kind, agreed.tz).start
+    terms = replace(agreed.terms, at=at)
+    agreements.agree(db, terms)
+    return replace(agreed, terms=terms)
+
+
+def _account(db: Database, agreed: Contract, calendar: Calendar, now: Instant) -> Account:
+    start = calendar.at(now).start
+    legs = ledger.legs(db, agreed.tenant, start, now + 1)
+    since = min((leg.start for leg in legs), default=start)
+    account = Account(calendar.frame_at, now)
+    for terms in agreements.terms(db, agreed.tenant):
+        account.agree(terms)
+    gaps = ledger.gaps(db, agreed.terms.pbxs, min(since, start), now + 1)
+    account.take(
+        legs,
+        [gap for of_pbx in gaps.values() for gap in of_pbx],
+        ledger.merges(db, agreed.terms.pbxs, since, now + 1),
+    )
+    return account

@@ -1,0 +1,254 @@
+"""Loop: connector events -> meter -> ledger.
+
+`take` is the sink of every connector: it runs inside the reader of the PBX link,
+so it only computes, and nothing can make it wait. `commit` writes what came in, at
+least every second, at once when a notice is due. While the disk fails, counting goes
+on in memory and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
+
+import structlog
+
+from agent.alerting import Alerting, Alerts
+from agent.clock import Clock, Step
+from agent.contracts import Calendar, Contract
+from agent.store import ledger, notices, outbox
+from agent.store.database import Database, Store, StoreError
+from agent.store.ledger import Heard
+from meter.account import Account
+from meter.events import Event, Snapshot
+from meter.fold import Figures
+from meter.levels import Levels
+from meter.model import Cause, Instant
+from meter.watched import Changes
+
+log = structlog.get_logger(__name__)
+
+#: The longest time between two commits, in s.
+COMMIT_EVERY_S: Final = 1.0
+#: The event loop stood still if it did not turn for so long, in ms.
+STALL_MS: Final = 2_000
+
+
+class Sampling:
+    """The meter of one agent, live.
+
+    Args:
+        levels: The live state of all PBXs.
+        contracts: Every tenant of the configuration, by id.
+        accounts: Each tenant's running figures.
+        calendars: Each tenant's periods.
+        store: Where facts go.
+        clock: The clock.
+
+    Attributes:
+        alerting: Who judges the levels; set once, before the first event.
+        resnapshot: Asks every connector for a fresh snapshot; set once, likewise.
+        wake_lanes: Tells the lanes that rows wait for them; set once, likewise.
+        disk: What is wrong with the disk now; None: nothing.
+    """
+
+    def __init__(
+        self,
+        levels: Levels,
+        contracts: Mapping[str, Contract],
+        accounts: Mapping[str, Account],
+        calendars: Mapping[str, Calendar],
+        store: Store,
+        clock: Clock,
+    ) -> None:
+        self.levels = levels
+        self.contracts = contracts
+        self.accounts = accounts
+        self.calendars = calendars
+        self.alerting: Alerting | None = None
+        self.resnapshot: Callable[[], None] = lambda: None
+        self.wake_lanes: Callable[[], None] = lambda: None
+        self.disk: StoreError | None = None
+        self._store = store
+        self._clock = clock
+        self._pending = Changes()
+        self._alerts = Alerts()
+        self._steps: list[Step] = []
+        self._wake = asyncio.Event()
+        self._turned = clock.boot()
+        self._turned_at = clock.now()
+        self._distrust_before: Instant = 0  # snapshots asked for earlier may have been stale when read
+        self._tenants_on: dict[str, list[str]] = {pbx: [] for pbx in levels.pbxs}
+        for contract in contracts.values():
+            for pbx in contract.terms.pbxs:
+                self._tenants_on[pbx].append(contract.tenant)
+
+    def begin(self) -> None:
+        """Take over what was restored: gaps that opened meanwhile, and what is settled already."""
+        self._spread()
+        for account in self.accounts.values():
+            account.settle(self._turned_at)
+
+    # --- from the connectors ---------------------------------------------------------
+
+    def take(self, pbx: str, events: Sequence[Event]) -> None:
+        """Take events of one PBX. Plain and quick: see the module's rules."""
+        self.mind_time()
+        snapshot = False
+        for event in events:
+            if isinstance(event, Snapshot):
+                if event.requested_at < self._distrust_before:
+                    continue
+                snapshot = True
+            self.levels.apply(pbx, event)
+        touched = self._spread()
+        if snapshot:
+            touched.update(self._tenants_on[pbx])
+            self._settle(pbx)
+        self._judge(touched)
+
+    def lost(self, pbx: str, at: Instant, cause: Cause) -> None:
+        """Open a gap: the link to a PBX is lost, which was last heard at `at`."""
+        self.levels.lose(pbx, at, cause)
+        self._spread()
+
+    def mind_time(self) -> None:
+        """Notice that the event loop stood still, or that the wall clock was set."""
+        boot, before = self._clock.boot(), self._turned_at
+        now = self._clock.now()
+        stalled = boot - self._turned > STALL_MS
+        self._turned, self._turned_at = boot, now
+        steps = self._clock.steps()
+        for step in steps:
+            log.warning("clock.stepped", by_ms=step.by_ms)
+            self._steps.append(step)
+        forward = next((step for step in steps if step.by_ms > 0), None)
+        if stalled:
+            log.warning("agent.stalled", for_ms=now - before)
+            self._lose_all(before, now, Cause.AGENT_STALLED)
+        elif forward is not None:
+            self._lose_all(forward.before, now, Cause.CLOCK_STEP)
+
+    def _lose_all(self, at: Instant, now: Instant, cause: Cause) -> None:
+        for pbx in self.levels.pbxs:
+            self.levels.lose(pbx, at, cause)
+        self._distrust_before = now
+        self._spread()
+        self.resnapshot()
+
+    def _spread(self) -> set[str]:
+        """Give new facts to the accounts that they concern and to the next commit; return whose levels moved."""
+        changes = self.levels.drain()
+        if not changes:
+            return set()
+        touched: set[str] = set()
+        for leg in changes.legs.values():
+            account = self.accounts.get(leg.tenant) if leg.tenant is not None else None
+            if account is not None and leg.tenant is not None:
+                account.take((leg,), (), ())
+                touched.add(leg.tenant)
+        for gap in changes.gaps.values():
+            for tenant in self._tenants_on[gap.pbx]:
+                self.accounts[tenant].take((), (gap,), ())
+        for merge, owners in zip(changes.merges, changes.merged, strict=True):
+            for tenant in owners & self.accounts.keys():
+                self.accounts[tenant].take((), (), (merge,))
+                touched.add(tenant)
+        self._pending.absorb(changes)
+        return touched
+
+    def _settle(self, pbx: str) -> None:
+        pbxs = self.levels.pbxs
+        for tenant in self._tenants_on[pbx]:
+            agreed = min(pbxs[name].agreed_at for name in self.contracts[tenant].terms.pbxs)
+            self.accounts[tenant].settle(agreed)
+
+    # --- levels and figures ----------------------------------------------------------
+
+    def observed(self, tenant: str) -> bool:
+        """Return whether all PBXs of a tenant are observed now."""
+        return all(self.levels.pbxs[pbx].gap is None for pbx in self.contracts[tenant].terms.pbxs)
+
+    def view(self, tenant: str, at: Instant) -> Figures:
+        """Return a tenant's figures of the period that contains `at`, up to it."""
+        return self.accounts[tenant].view(at)
+
+    def _judge(self, tenants: set[str]) -> None:
+        if self.alerting is None:
+            return
+        for tenant in tenants:
+            contract = self.contracts.get(tenant)
+            if contract is None:
+                continue  # it is not configured any more; its legs end as they were
+            now = self._turned_at
+            self.alerting.judge(
+                tenant,
+                self.calendars[tenant].at(now).name,
+                now,
+                self.levels.now(tenant)[contract.terms.basis],
+                observed=self.observed(tenant),
+            )
+        if self.alerting.has_news:
+            self._wake.set()
+
+    # --- to the ledger ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commit what comes in, until cancelled; then once more."""
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(COMMIT_EVERY_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+                self.mind_time()
+                if self.alerting is not None:
+                    self._judge(set(self.alerting.restless()))
+                await self.commit()
+        finally:
+            if self.alerting is not None:
+                self.alerting.keep_watches()
+            await asyncio.shield(self.commit())
+
+    async def commit(self) -> None:
+        """Write everything that is new, and up to when each PBX was heard. Failing, keep it all."""
+        changes, self._pending = self._pending, Changes()
+        if self.alerting is not None:
+            self._alerts.absorb(self.alerting.drain())
+        alerts, self._alerts = self._alerts, Alerts()
+        steps, self._steps = self._steps, []
+        now = self._turned_at
+        heard = [Heard(p.name, now, p.booted) for p in self.levels.pbxs.values() if p.gap is None]
+
+        def work(db: Database) -> None:
+            ledger.record(db, changes, heard)
+            ledger.step(db, ((step.at, step.by_ms, step.repeated_ms) for step in steps))
+            for tenant, watch in alerts.watches.items():
+                notices.remember(db, tenant, json.dumps(asdict(watch)))
+            notices.write(db, alerts.notices)
+            outbox.enqueue(db, alerts.rows, now)
+
+        try:
+            await self._store.write(work)
+        except StoreError as error:
+            if str(error) != str(self.disk):
+                log.error("ledger.commit_failed", error=str(error), hint=error.hint)  # noqa: TRY400 - an outage, not a bug
+            self.disk = error
+            changes.absorb(self._pending)
+            self._pending = changes
+            alerts.absorb(self._alerts)
+            self._alerts = alerts
+            self._steps = steps + self._steps
+        else:
+            if self.disk is not None:
+                log.info("ledger.commit_works_again")
+            self.disk = None
+            if alerts.rows:
+                self.wake_lanes()
+            for notice in alerts.notices:
+                log.info("notice.written", id=notice.id, kind=notice.kind.value, level=notice.level)

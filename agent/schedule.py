@@ -1,0 +1,80 @@
+"""What is done by the clock, as APScheduler jobs: idempotent, and caught up at the next start.
+
+A job only asks what is due; what is due stands in the ledger. So a job that fired
+late, twice or not at all changes nothing but the moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from agent.clock import Clock
+from agent.store import ledger, outbox, records
+from agent.store.database import Database, Store, StoreError
+from meter.periods import HOUR_MS
+
+log = structlog.get_logger(__name__)
+
+_DAY_MS: Final = 24 * HOUR_MS
+#: How long facts, sealed records and delivered rows are kept, in ms.
+KEEP_MS: Final = 397 * _DAY_MS  # 13 months
+KEEP_INTERIMS_MS: Final = 35 * _DAY_MS
+
+
+def scheduler(
+    *,
+    seal_due: Callable[[], Awaitable[object]],
+    read_extensions: Callable[[], Awaitable[object]],
+    store: Store,
+    clock: Clock,
+    every_s: float,
+) -> AsyncIOScheduler:
+    """Return a scheduler with the agent's jobs; the caller starts and stops it.
+
+    Args:
+        seal_due: Seals what is due.
+        read_extensions: Reads extension lists that are due.
+        store: For retention.
+        clock: Likewise.
+        every_s: How often the first two look.
+    """
+
+    async def retain() -> None:
+        now = clock.now()
+
+        def work(db: Database) -> None:
+            ledger.prune(db, now - KEEP_MS)
+            outbox.forget(db, now - KEEP_INTERIMS_MS)
+            records.let_go(db, interims_before=now - KEEP_INTERIMS_MS, all_before=now - KEEP_MS)
+
+        await store.write(work)
+
+    jobs = AsyncIOScheduler(timezone="UTC")
+    options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+    jobs.add_job(_caught("seal", seal_due), "interval", seconds=every_s, **options)
+    jobs.add_job(_caught("extensions", read_extensions), "interval", seconds=every_s, **options)
+    jobs.add_job(_caught("retention", retain), "interval", hours=6, **options)
+    return jobs
+
+
+def _caught(name: str, job: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    """Return the job with its failures logged once each: it comes again anyway."""
+    last: list[str] = []
+
+    async def run() -> None:
+        try:
+            await job()
+        except StoreError as error:
+            if last != [str(error)]:
+                log.error("job.failed", job=name, error=str(error), hint=error.hint)  # noqa: TRY400 - an outage
+            last[:] = [str(error)]
+        except Exception:
+            log.exception("job.failed", job=name)
+        else:
+            last.clear()
+
+    return run

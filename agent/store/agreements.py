@@ -1,0 +1,72 @@
+"""The terms agreed with the tenants, and the bounds of their billing periods."""
+
+from __future__ import annotations
+
+import json
+
+from agent.store.database import Database
+from meter.model import Level, Terms
+from meter.periods import Period
+
+
+def terms(db: Database, tenant: str) -> list[Terms]:
+    """Return everything that was ever agreed with a tenant, in order."""
+    rows = db.execute("SELECT * FROM terms WHERE tenant = ? ORDER BY at, rowid", [tenant])
+    return [
+        Terms(
+            tenant=row[0],
+            at=row[1],
+            lines=row[2],
+            basis=Level(row[3]),
+            pbxs=tuple(json.loads(row[4])),
+            packages=tuple(json.loads(row[5])),
+            name=row[6],
+            timezone=row[7],
+            period=row[8],
+        )
+        for row in rows
+    ]
+
+
+def agree(db: Database, new: Terms) -> None:
+    """Write terms that hold from an instant on."""
+    db.execute(
+        "INSERT INTO terms VALUES (?,?,?,?,?,?,?,?,?)",
+        [
+            new.tenant,
+            new.at,
+            new.lines,
+            new.basis.value,
+            json.dumps(new.pbxs),
+            json.dumps(new.packages),
+            new.name,
+            new.timezone,
+            new.period,
+        ],
+    )
+
+
+def tenants(db: Database) -> list[str]:
+    """Return every tenant that was ever configured, in the order in which they came."""
+    return [row[0] for row in db.execute("SELECT tenant FROM terms GROUP BY tenant ORDER BY min(rowid)")]
+
+
+def open_period(db: Database, tenant: str, period: Period) -> None:
+    """Fix the bounds of a period."""
+    db.execute(
+        "INSERT OR IGNORE INTO periods VALUES (?,?,?,?)", [tenant, period.name, period.start, period.end]
+    )
+
+
+def last_period(db: Database, tenant: str) -> Period | None:
+    """Return a tenant's youngest period."""
+    row = db.execute(
+        "SELECT name, started, ended FROM periods WHERE tenant = ? ORDER BY started DESC LIMIT 1", [tenant]
+    ).fetchone()
+    return None if row is None else Period(*row)
+
+
+def periods(db: Database, tenant: str) -> list[Period]:
+    """Return every period of a tenant, in order."""
+    rows = db.execute("SELECT name, started, ended FROM periods WHERE tenant = ? ORDER BY started", [tenant])
+    return [Period(*row) for row in rows]

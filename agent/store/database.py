@@ -1,0 +1,155 @@
+"""The state directory's one SQLite file: who may touch it, and from which thread.
+
+Rules of this file:
+- only agent.store imports sqlite_utils; a connection belongs to one thread;
+- `write` runs its work in one transaction: all of it is on disk, or nothing happened;
+- `read` has a thread and a connection of its own, so that a long fold never makes a
+  commit wait;
+- these rows are invoices: WAL, `synchronous=FULL`, STRICT tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlite_utils import Database
+
+from agent.store.migrations import SCHEMA
+
+T = TypeVar("T")
+
+NAME = "meter.db"
+
+#: What work gets: the name that others know the library's class by.
+__all__ = ["NAME", "Database", "Store", "StoreError"]
+
+
+class StoreError(Exception):
+    """The state directory can't be used.
+
+    Args:
+        message: What is wrong, with the file.
+        hint: The next thing to type.
+        damaged: Whether the file itself is at fault (nothing may be written any more), or
+            only the disk (it may get better by itself).
+    """
+
+    def __init__(self, message: str, *, hint: str, damaged: bool) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.damaged = damaged
+
+
+class Store:
+    """The database of one agent.
+
+    Args:
+        state_dir: The folder; it must exist.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / NAME
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._write_db: Database | None = None
+        self._read_db: Database | None = None
+
+    async def open(self) -> None:
+        """Open the file, make it if it is not there, and bring its tables up to date.
+
+        Raises:
+            StoreError: It can't be opened, or is no database of this program.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._write_db = await loop.run_in_executor(self._writer, _connect, self.path)
+            await loop.run_in_executor(self._writer, _migrate, self._write_db)
+            self._read_db = await loop.run_in_executor(self._reader, _connect, self.path)
+        except sqlite3.Error as error:
+            await self.close()
+            raise self._translated(error) from error
+
+    async def close(self) -> None:
+        """Close the file. Work that runs is finished first."""
+        loop = asyncio.get_running_loop()
+        for executor, db in ((self._reader, self._read_db), (self._writer, self._write_db)):
+            if db is not None:
+                await loop.run_in_executor(executor, db.close)
+            executor.shutdown(wait=False)
+        self._read_db = self._write_db = None
+
+    async def write(self, work: Callable[[Database], T]) -> T:
+        """Run `work` in one transaction and return what it returns, once that is on disk.
+
+        Raises:
+            StoreError: The disk or the file failed; nothing of it happened.
+        """
+        return await self._run(self._writer, self._write_db, _atomic, work)
+
+    async def read(self, work: Callable[[Database], T]) -> T:
+        """Run `work`, which only reads, over one consistent state of the database."""
+        return await self._run(self._reader, self._read_db, _atomic, work)
+
+    async def _run(
+        self,
+        executor: ThreadPoolExecutor,
+        db: Database | None,
+        call: Callable[[Database, Callable[[Database], T]], T],
+        work: Callable[[Database], T],
+    ) -> T:
+        if db is None:
+            msg = "the store is not open"
+            raise RuntimeError(msg)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, call, db, work)
+        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise  # a bug, not a disk
+            raise self._translated(error) from error
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorname", "") or ""
+        where = self.path.parent
+        if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            return StoreError(
+                f"{self.path} is damaged: {error}",
+                hint=f"stop the agent, keep a copy of {where}, then restore the last good copy of {self.path.name} "
+                "or move it away to begin afresh, and type: pbx-meter chain new",
+                damaged=True,
+            )
+        if code == "SQLITE_FULL":
+            return StoreError(
+                f"the disk of {where} is full", hint=f"make room there: df -h {where}", damaged=False
+            )
+        if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            return StoreError(
+                f"{self.path} can't be written: {error}",
+                hint=f"let the agent's user own it: ls -ld {where}; mount shows whether the disk is read-only",
+                damaged=False,
+            )
+        return StoreError(
+            f"{self.path}: {error}", hint=f"look at the disk: df -h {where}; dmesg", damaged=False
+        )
+
+
+def _connect(path: Path) -> Database:
+    connection = sqlite3.connect(path, timeout=10)
+    path.chmod(0o600)
+    db = Database(connection, strict=True)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        db.execute(f"PRAGMA {pragma}").fetchall()
+    return db
+
+
+def _migrate(db: Database) -> None:
+    SCHEMA.apply(db)
+
+
+def _atomic(db: Database, work: Callable[[Database], T]) -> T:
+    with db.atomic():
+        return work(db)

@@ -1,0 +1,279 @@
+"""`pbx-meter-provider`: serve, invite agents, look at what they reported, import what came by file.
+
+Exit codes: 0 all well; 1 something was not taken or not found; 2 wrong usage;
+74 the books or the key can't be used (a hint says what to do).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+from meter import periods
+from meter.signature import Unverified
+from provider import clock, enrolment, keys
+from provider.books import AgentRow, BooksUnusable, SummaryRow
+from provider.receiving import receive
+from provider.serving import serving
+from provider.sqlite_books import FILE, open_books
+
+T = TypeVar("T")
+
+EX_IOERR: Final = 74
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+
+
+@click.group(epilog="Exit codes: 0 well, 1 not taken or not found, 2 usage, 74 books or key unusable.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("/var/lib/pbx-meter-provider"),
+    show_default=True,
+    envvar="PBX_METER_PROVIDER_DATA",
+    help="The folder of the books and the receiver's key.",
+)
+@click.pass_context
+def main(context: click.Context, data: Path) -> None:
+    """Receive and keep the signed usage records of pbx-meter agents."""
+    context.obj = data
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", default=8480, show_default=True, help="Where to listen; 0: any free port.")
+@click.option("--url", help="Where agents reach it, if that is another address.")
+@click.option("--cert", type=click.Path(exists=True, path_type=Path), help="Certificate chain, PEM.")
+@click.option("--key", "key_file", type=click.Path(exists=True, path_type=Path), help="Its key, PEM.")
+@click.option("--behind-tls", is_flag=True, help="Plain HTTP beyond this machine: a proxy adds TLS.")
+@click.pass_obj
+def serve(
+    data: Path,
+    host: str,
+    port: int,
+    url: str | None,
+    cert: Path | None,
+    key_file: Path | None,
+    behind_tls: bool,
+) -> None:
+    """Serve until stopped."""
+    if cert is None and not behind_tls and not _is_loopback(host):
+        raise click.UsageError(
+            "agents speak TLS beyond their own machine: give --cert and --key, or --behind-tls"
+        )
+    tls = None
+    if cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(cert, key_file)
+    _run(data, lambda: _serve(data, host, port, url, tls))
+
+
+async def _serve(data: Path, host: str, port: int, url: str | None, tls: ssl.SSLContext | None) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with serving(data, host=host, port=port, url=url, tls=tls) as receiver:
+        click.echo(f"listening on {receiver.host} port {receiver.port}; agents reach it at {receiver.url}")
+        click.echo(f"receiver key {receiver.key.public.thumbprint}")
+        await stopped.wait()
+
+
+@main.command("enrol-token")
+@click.argument("agent")
+@click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant id it may report; repeat.")
+@click.option("--url", default="http://127.0.0.1:8480", show_default=True, help="As given to `serve`.")
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 90), help="Good for so long.")
+@_as_json
+@click.pass_obj
+def enrol_token(data: Path, agent: str, tenants: tuple[str, ...], url: str, days: int, as_json: bool) -> None:
+    """Print the one line with which AGENT enrols."""
+
+    async def work() -> str:
+        receiver = keys.load_or_make(data)
+        async with open_books(data / FILE) as books:
+            invitation = await enrolment.invite(
+                books, agent=agent, tenants=tenants, url=url, receiver=receiver, now=clock.now(), days=days
+            )
+        return invitation.line()
+
+    line = _run(data, work)
+    if as_json:
+        click.echo(json.dumps({"agent": agent, "tenants": tenants, "days": days, "invitation": line}))
+    else:
+        click.echo(line)
+        click.echo(f"good for {days} days, once; on the PBX: pbx-meter enrol '<the line above>'", err=True)
+
+
+@main.command()
+@_as_json
+@click.pass_obj
+def agents(data: Path, as_json: bool) -> None:
+    """List the agents: keys, chain, what is missing."""
+
+    async def work() -> Sequence[AgentRow]:
+        async with open_books(data / FILE) as books:
+            return await books.agents()
+
+    rows = _run(data, work)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("agent", "tenants", "key", "chain", "last", "counted", "refused", "missing", "last record")
+    for row in rows:
+        table.add_row(
+            row.agent,
+            ", ".join(row.tenants),
+            "\n".join(f"{thumbprint} {state}" for thumbprint, state in row.keys),
+            row.head.chain if row.head else "-",
+            str(row.head.sequence) if row.head else "-",
+            str(row.counted),
+            str(row.refused),
+            "\n".join(f"{first}-{last} of {chain}" for chain, first, last in row.missing) or "-",
+            periods.iso(row.taken_at) if row.taken_at is not None else "never",
+        )
+    Console().print(table)
+
+
+@main.command()
+@click.argument("agent")
+@click.option("--key", "thumbprint", help="This key only; else all keys of the agent.")
+@click.pass_obj
+def withdraw(data: Path, agent: str, thumbprint: str | None) -> None:
+    """Withdraw a stolen key: nothing that it signs is taken any more."""
+
+    async def work() -> Sequence[str]:
+        async with open_books(data / FILE) as books:
+            return await books.withdraw(agent, thumbprint)
+
+    gone = _run(data, work)
+    if not gone:
+        _fail("no such key is in use; look at: pbx-meter-provider agents", 1)
+    for each in gone:
+        click.echo(f"withdrawn {each}")
+
+
+@main.command()
+@click.option("--agent", help="Of this agent only.")
+@click.option("--tenant", help="Of this tenant only.")
+@_as_json
+@click.pass_obj
+def summaries(data: Path, agent: str | None, tenant: str | None, as_json: bool) -> None:
+    """List the newest statement of every agent, tenant and period."""
+
+    async def work() -> Sequence[SummaryRow]:
+        async with open_books(data / FILE) as books:
+            return await books.summaries(agent=agent, tenant=tenant)
+
+    rows = _run(data, work)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table(
+        *("agent", "tenant", "period", "state", "rev", "channels", "calls", "answered", "capacity", "users"),
+        "observed",
+    )
+    for row in rows:
+        peaks = [row.peak_channels, row.peak_calls, row.peak_answered]
+        share = f"{100 * row.observed_ms / row.expected_ms:.2f} %" if row.expected_ms else "-"
+        table.add_row(
+            *(row.agent, row.tenant, row.period, row.state, str(row.revision)),
+            *("?" if value is None else str(value) for value in (*peaks, row.capacity, row.users)),
+            share,
+        )
+    Console().print(table)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--receipts",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where receipts go; default FILE.receipts.",
+)
+@_as_json
+@click.pass_obj
+def import_file(data: Path, file: Path, receipts: Path | None, as_json: bool) -> None:
+    """Take the records in FILE, one a line, as if they had been posted."""
+    target = receipts or file.with_name(file.name + ".receipts")
+
+    async def work() -> tuple[list[str], list[dict[str, Any]]]:
+        receiver = keys.load_or_make(data)
+        given, refused = [], []
+        async with open_books(data / FILE) as books:
+            with file.open(encoding="ascii", errors="replace") as lines:
+                for number, line in enumerate(lines, 1):
+                    if not line.strip():
+                        continue
+                    reply = await receive(line.strip(), books, receiver=receiver, now=clock.now())
+                    if reply.taken:
+                        given.append(reply.body)
+                    else:
+                        refused.append({"line": number, "status": reply.status, **json.loads(reply.body)})
+        return given, refused
+
+    given, refused = _run(data, work)
+    target.write_text("".join(f"{receipt}\n" for receipt in given), encoding="ascii")
+    if as_json:
+        click.echo(json.dumps({"taken": len(given), "receipts": str(target), "not_taken": refused}))
+    else:
+        click.echo(f"{len(given)} taken; receipts for the agent in {target}")
+        for each in refused[:20]:
+            click.echo(
+                f"line {each['line']} not taken: {each['error']} {each.get('reason', '')}".rstrip(), err=True
+            )
+        if len(refused) > 20:  # noqa: PLR2004  # a screen
+            click.echo(f"and {len(refused) - 20} more", err=True)
+    if refused:
+        raise SystemExit(1)
+
+
+def _print_json(rows: Sequence[AgentRow] | Sequence[SummaryRow]) -> None:
+    for row in rows:
+        click.echo(json.dumps(asdict(row)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _run(data: Path, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run one command over the data folder; what can't be used becomes a sentence and a hint."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return asyncio.run(work())
+    except Unverified as error:
+        raise click.UsageError(str(error)) from None
+    except keys.KeyTrouble as error:
+        _fail(f"{error}\n  {error.hint}", EX_IOERR)
+    except (OSError, BooksUnusable) as error:
+        _fail(f"{data}: {error}\n  choose another folder with --data, or look at its owner", EX_IOERR)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"pbx-meter-provider: {message}", err=True)
+    raise SystemExit(code)
