@@ -102,6 +102,7 @@ async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Age
 def _assemble(config: Config, clock: Clock, store: Store, left: Restored, session: ClientSession) -> Agent:
     state_dir, agent_id = config.agent.state_dir, config.agent.id
     sampling = Sampling(left.levels, left.contracts, left.accounts, left.calendars, store, clock)
+    sampling.begin(left.changes)
     sampling.alerting = Alerting(
         agent_id, left.contracts, left.watches, left.numbers, sampling.view, composer(config)
     )
@@ -213,8 +214,13 @@ async def run(
             parts.store,
             parts.clock,
         )
+
+        async def seal_due() -> None:
+            await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
+            await parts.closing.seal_due()
+
         jobs = schedule.scheduler(
-            seal_due=parts.closing.seal_due,
+            seal_due=seal_due,
             read_extensions=reading.read_due,
             store=parts.store,
             clock=parts.clock,
@@ -223,7 +229,6 @@ async def run(
         runner = await status.serve(config.agent.socket, parts.status, parts.clock.now)
         log.info("agent.started", agent=config.agent.id, pbxs=len(parts.links))
         try:
-            parts.sampling.begin()
             jobs.start()
             started(parts)
             async with asyncio.TaskGroup() as loops:

@@ -25,7 +25,13 @@ from meter.watched import Changes
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The live state as the ledger left it."""
+    """The live state as the ledger left it.
+
+    Attributes:
+        levels, contracts, accounts, calendars, watches, numbers: What the loops go on with.
+        changes: The facts of the start itself, which the ledger has already: the gap until now.
+        away_ms: Time between the last instant at which a PBX was heard and now.
+    """
 
     levels: Levels
     contracts: dict[str, Contract]
@@ -33,6 +39,7 @@ class Restored:
     calendars: dict[str, Calendar]
     watches: dict[str, Watch]
     numbers: dict[tuple[str, str], int]
+    changes: Changes
     away_ms: int
 
 
@@ -70,6 +77,8 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         contracts[tenant.id] = agreed = _agree(db, agreed, now)
         calendars[tenant.id] = calendar
         accounts[tenant.id] = _account(db, agreed, calendar, now)
+    changes = levels.drain()
+    ledger.record(db, changes, ())
     return Restored(
         levels,
         contracts,
@@ -77,6 +86,7 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         calendars,
         watches={tenant: Watch(**json.loads(watch)) for tenant, watch in notices.remembered(db).items()},
         numbers=notices.numbers(db),
+        changes=changes,
         away_ms=0 if heard is None else max(0, now - heard),
     )
 

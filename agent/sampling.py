@@ -53,6 +53,7 @@ class Sampling:
         resnapshot: Asks every connector for a fresh snapshot; set once, likewise.
         wake_lanes: Tells the lanes that rows wait for them; set once, likewise.
         disk: What is wrong with the disk now; None: nothing.
+        turned_at: Meter time when the loops last turned: what is known reaches up to here.
     """
 
     def __init__(
@@ -79,18 +80,18 @@ class Sampling:
         self._steps: list[Step] = []
         self._wake = asyncio.Event()
         self._turned = clock.boot()
-        self._turned_at = clock.now()
+        self.turned_at = clock.now()
         self._distrust_before: Instant = 0  # snapshots asked for earlier may have been stale when read
         self._tenants_on: dict[str, list[str]] = {pbx: [] for pbx in levels.pbxs}
         for contract in contracts.values():
             for pbx in contract.terms.pbxs:
                 self._tenants_on[pbx].append(contract.tenant)
 
-    def begin(self) -> None:
-        """Take over what was restored: gaps that opened meanwhile, and what is settled already."""
-        self._spread()
+    def begin(self, changes: Changes) -> None:
+        """Take over what was restored: the facts of the start, and what is settled already."""
+        self._give(changes)
         for account in self.accounts.values():
-            account.settle(self._turned_at)
+            account.settle(self.turned_at)
 
     # --- from the connectors ---------------------------------------------------------
 
@@ -117,10 +118,10 @@ class Sampling:
 
     def mind_time(self) -> None:
         """Notice that the event loop stood still, or that the wall clock was set."""
-        boot, before = self._clock.boot(), self._turned_at
+        boot, before = self._clock.boot(), self.turned_at
         now = self._clock.now()
         stalled = boot - self._turned > STALL_MS
-        self._turned, self._turned_at = boot, now
+        self._turned, self.turned_at = boot, now
         steps = self._clock.steps()
         for step in steps:
             log.warning("clock.stepped", by_ms=step.by_ms)
@@ -140,10 +141,15 @@ class Sampling:
         self.resnapshot()
 
     def _spread(self) -> set[str]:
-        """Give new facts to the accounts that they concern and to the next commit; return whose levels moved."""
+        """Give new facts to the accounts and to the next commit; return whose levels moved."""
         changes = self.levels.drain()
         if not changes:
             return set()
+        self._pending.absorb(changes)
+        return self._give(changes)
+
+    def _give(self, changes: Changes) -> set[str]:
+        """Give facts to the accounts that they concern; return whose levels moved."""
         touched: set[str] = set()
         for leg in changes.legs.values():
             account = self.accounts.get(leg.tenant) if leg.tenant is not None else None
@@ -157,7 +163,6 @@ class Sampling:
             for tenant in owners & self.accounts.keys():
                 self.accounts[tenant].take((), (), (merge,))
                 touched.add(tenant)
-        self._pending.absorb(changes)
         return touched
 
     def _settle(self, pbx: str) -> None:
@@ -183,7 +188,7 @@ class Sampling:
             contract = self.contracts.get(tenant)
             if contract is None:
                 continue  # it is not configured any more; its legs end as they were
-            now = self._turned_at
+            now = self.turned_at
             self.alerting.judge(
                 tenant,
                 self.calendars[tenant].at(now).name,
@@ -222,7 +227,7 @@ class Sampling:
             self._alerts.absorb(self.alerting.drain())
         alerts, self._alerts = self._alerts, Alerts()
         steps, self._steps = self._steps, []
-        now = self._turned_at
+        now = self.turned_at
         heard = [Heard(p.name, now, p.booted) for p in self.levels.pbxs.values() if p.gap is None]
 
         def work(db: Database) -> None:

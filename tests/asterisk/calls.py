@@ -171,8 +171,10 @@ def pair(
     inbound = Script(first, kind, tenant, trunk, at_ms=at_ms, talk_ms=talk_ms, joins=first + 1)
     second = Kind.OUTBOUND if onward else Kind.INTERNAL
     # It has no end of its own: it ends when the first one's caller hangs up.
-    times = {"at_ms": at_ms + 100, "talk_ms": NO_END_MS}
-    return inbound, Script(first + 1, second, tenant, onward, callee_ends=True, **times)
+    consultation = Script(
+        first + 1, second, tenant, onward, at_ms=at_ms + 100, talk_ms=NO_END_MS, callee_ends=True
+    )
+    return inbound, consultation
 
 
 #: How often each kind comes in a mix.

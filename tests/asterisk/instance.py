@@ -121,6 +121,13 @@ class Instance:
         """Say whether its process lives."""
         return self._process is not None and self._process.poll() is None
 
+    def epitaph(self) -> str:
+        """Say that it is up, or how it ended with the last of what it wrote."""
+        if self._process is None or self._process.poll() is None:
+            return f"Asterisk {self.version} is {'down' if self._process is None else 'up'}"
+        wrote = (self.home / "output").read_text(errors="replace").splitlines()[-10:]
+        return "\n".join([f"Asterisk {self.version} ended with {self._process.returncode}", *wrote])
+
     def complaints(self) -> list[str]:
         """Return the warnings and errors that it logged since it was made."""
         log = self.home / "log" / "messages"
@@ -141,9 +148,9 @@ class Instance:
                     return
             else:
                 break
+        end = self.epitaph()
         self.kill()
-        end = "\n".join((self.home / "output").read_text(errors="replace").splitlines()[-10:])
-        raise InstanceError(f"Asterisk {self.generation} did not boot: {end}")
+        raise InstanceError(f"it did not boot: {end}")
 
     def _greets(self, login: bytes) -> bool:
         try:

@@ -87,8 +87,10 @@ class Moves:
         try:
             async with asyncio.timeout(_STEP_S):
                 await move
-        except (ami.Refused, refer.NotTaken, TimeoutError) as error:
-            self.refused.append(f"script {script.id} ({script.kind}): {error or 'nothing happened'}")
+        except TimeoutError:
+            self.refused.append(f"script {script.id} ({script.kind}): its legs never came together")
+        except (ami.Refused, refer.NotTaken) as error:
+            self.refused.append(f"script {script.id} ({script.kind}): {error}")
 
     async def _transfer_blindly(self, script: Script, session: ami.Session) -> None:
         phone = await self._leg(script.id, f"PJSIP/{script.customer.phone}-")

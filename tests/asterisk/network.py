@@ -16,6 +16,7 @@ from tests.asterisk.instance import Instance
 from tests.asterisk.moves import Moves
 from tests.asterisk.patience import until
 from tests.asterisk.sipp import Dialling, Party
+from tests.asterisk.wire import WireLeg
 
 #: After the last scripted instant: retransmissions, and Asterisk's own last hangups.
 _LINGER_S: Final = 8.0
@@ -35,6 +36,7 @@ class Placed:
     """
 
     scripts: tuple[Script, ...]
+    _instance: Instance = field(repr=False)
     _callers: list[Party] = field(repr=False)
     _moves: Moves = field(repr=False)
     _session: ami.Session = field(repr=False)
@@ -43,6 +45,16 @@ class Placed:
     def joined_ms(self) -> dict[int, int]:
         """See the class."""
         return self._moves.joined_ms
+
+    @property
+    def merges(self) -> list[tuple[int, int, int]]:
+        """Which calls became one so far, as `wire.calls` takes it: (first, second, from when)."""
+        joining = (script for script in self.scripts if script.joins is not None)
+        return [(s.id, s.joins or 0, self.joined_ms[s.id]) for s in joining if s.id in self.joined_ms]
+
+    def tenant(self, leg: WireLeg) -> str | None:
+        """Return whose line a leg on the wire holds; None: no script of these made it."""
+        return next((script.whose(leg.trunk) for script in self.scripts if script.id == leg.script), None)
 
     async def finished(self) -> None:
         """Wait until every call ended as scripted and Asterisk has no channel left.
@@ -57,11 +69,12 @@ class Placed:
         await until(
             lambda: all(party.process.poll() is not None for party in self._callers), within_s=within_s
         )
-        await until(self._all_gone, within_s=_LINGER_S)
         failed = [party for party in self._callers if party.process.returncode != 0]
         undone = self._moves.undone()
         if failed or undone:
-            raise Astray("\n".join([*undone, *(party.complaints()[:2000] for party in failed)]))
+            complaints = [party.complaints() for party in failed]
+            raise Astray("\n".join([*undone, *complaints, self._instance.epitaph()]))
+        await until(self._all_gone, within_s=_LINGER_S)
 
     async def clear(self) -> None:
         """Hang up whatever is left: the calls of a test that failed are not the next one's."""
@@ -101,7 +114,7 @@ class Network:
         ):
             session.listener = lambda event: moves.hear(event, session, group)
             callers = self._callers(scripts)
-            placed = Placed(tuple(scripts), callers, moves, session)
+            placed = Placed(tuple(scripts), instance, callers, moves, session)
             try:
                 yield placed
             finally:

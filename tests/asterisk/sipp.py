@@ -119,10 +119,10 @@ class Party:
         self.process.wait(_STOP_S)
 
     def complaints(self) -> str:
-        """Return what it wrote about messages that were not in the scenario."""
-        return "".join(
-            path.read_text(errors="replace") for path in sorted(self.home.glob(f"{self.name}*errors*.log"))
-        )
+        """Return how it ended and what it wrote about messages that were not in the scenario."""
+        logs = sorted(self.home.glob(f"{self.name}.errors*.log"))
+        said = "".join(path.read_text(errors="replace") for path in logs)
+        return f"SIPp {self.name} ended with {self.process.returncode}: {said[:2000]}"
 
 
 def answering(

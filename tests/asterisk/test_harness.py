@@ -10,7 +10,7 @@ import pytest
 from tests.asterisk import ami
 from tests.asterisk import wire as wires
 from tests.asterisk.calls import Expected, Kind, Script, mix, pair
-from tests.asterisk.configuration import TRUNKS
+from tests.asterisk.configuration import TENANTS, TRUNKS
 from tests.asterisk.instance import Instance
 from tests.asterisk.network import Astray, Network
 from tests.asterisk.wire import Wire
@@ -89,7 +89,10 @@ async def test_a_random_mix_is_the_mix_that_was_drawn(
         low, high = wires.peak_bounds(wires.channels(leg for leg in wire.legs() if leg.trunk == trunk))
         assert 0 < low <= levels.peak[trunk] <= high
     assert not any(levels.now.values())
-    assert set(placed.joined_ms) == {script.id for script in scripts if script.joins is not None}
+    assert {placed.tenant(leg) for leg in wire.legs()} == set(TENANTS)
+    assert {first for first, _, _ in placed.merges} == {
+        script.id for script in scripts if script.joins is not None
+    }
 
 
 @dataclass

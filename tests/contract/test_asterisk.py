@@ -79,9 +79,8 @@ async def test_events_while_the_list_is_made_follow_the_snapshot(asterisk, follo
     async with served(connector, heard):
         await asyncio.wait_for(asterisk.asked("CoreStatus"), 5)
         call = calls.ring_in(asterisk.exchange, "PJSIP/trunk-kpn", "PJSIP/101")
-        asterisk.write(
-            b"Response: Success\r\nActionID: 2\r\nCoreStartupDate: 2026-01-01\r\nCoreStartupTime: 1:0:0\r\n\r\n"
-        )
+        status = b"Response: Success\r\nActionID: 2\r\nCoreStartupDate: 2026-01-01\r\nCoreStartupTime: 01:00:00\r\n\r\n"
+        asterisk.write(status * 2)  # an answer that comes twice is one answer
         await heard.until(lambda events: len(events) >= 4)
     assert isinstance(heard.events[0], Snapshot)
     assert heard.events[0].legs == ()
@@ -235,6 +234,17 @@ async def test_a_silent_port_is_unreachable(asterisk, follower, heard, served):
     """A port that accepts and never greets is given up after `connect_timeout_s`."""
     asterisk.frozen = True
     async with served(follower(connect_timeout_s=0.2), heard) as task:
+        fault = await asyncio.wait_for(task, 5)
+    assert isinstance(fault, Unreachable)
+    assert fault.gap_cause is Cause.PBX_UNREACHABLE
+
+
+async def test_a_line_cut_during_the_login_was_never_a_link(asterisk, follower, heard, served):
+    """A connection that is cut before the login is answered is a PBX that can't be reached, not a lost link."""
+    asterisk.mute = {"Login"}
+    async with served(follower(), heard) as task:
+        await asyncio.wait_for(asterisk.asked("Login"), 5)
+        asterisk.cut()
         fault = await asyncio.wait_for(task, 5)
     assert isinstance(fault, Unreachable)
     assert fault.gap_cause is Cause.PBX_UNREACHABLE

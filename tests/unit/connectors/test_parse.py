@@ -49,10 +49,13 @@ def test_newchannel_starts_a_leg():
     )
 
 
-def test_a_dialled_leg_goes_out():
+@pytest.mark.parametrize("technology", [b"PJSIP/", b"SIP/"])
+def test_a_dialled_leg_goes_out(technology):
     """A leg that is born Down into another leg's call goes out and belongs to that call."""
-    message = NEWCHANNEL.replace(b"State: 4", b"State: 0").replace(
-        b"Linkedid: 1795286668.10", b"Linkedid: 1795286668.9"
+    message = (
+        NEWCHANNEL.replace(b"PJSIP/", technology)
+        .replace(b"State: 4", b"State: 0")
+        .replace(b"Linkedid: 1795286668.10", b"Linkedid: 1795286668.9")
     )
     started = event(message, AT)
     assert isinstance(started, LegStarted)
