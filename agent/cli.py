@@ -7,8 +7,9 @@ import json
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import click
@@ -18,7 +19,6 @@ from agent import app, checking, configured, custody, desk, logs, showing
 from agent.clock import Clock
 from agent.store import agreements, records
 from agent.store.database import Database
-from agent.supervisor import Bugged
 from agent.terminal import (
     PROBLEM,
     UNREACHABLE,
@@ -35,6 +35,8 @@ from config.model import Config
 from meter import chain as chains
 from meter import signature
 from meter.signature import Unverified
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -55,17 +57,19 @@ def run(file: Path) -> None:
         log.warning("config.warning", key=problem.key, what=problem.what, hint=problem.hint)
     try:
         asyncio.run(_until_stopped(app.run(config)))
-    except* Bugged as group:
-        raise group.exceptions[0] from None
+    except ExceptionGroup as loops:
+        raise loops.exceptions[0] from None  # each is `Bugged`; the first says it
 
 
-async def _until_stopped(work: Coroutine[Any, Any, None]) -> None:
-    """Run until it ends, or until SIGTERM or SIGINT cancels it."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
+async def _until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run until it ends, or until SIGTERM or SIGINT cancels it: None. What it raises is raised as it is."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - asyncio.run runs it
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        return await work
+    return None
 
 
 @main.command()
@@ -217,12 +221,24 @@ def asterisk(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--seconds", default=75, show_default=True, help="How long the simulated day lasts.")
-def demo(seconds: int) -> None:
+@click.option(
+    "--seconds", type=click.IntRange(15, 90), default=75, show_default=True, help="How long it takes, about."
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder for the mail (HTML too), the records, their receipts and the public keys.",
+)
+def demo(seconds: int, keep: Path | None) -> None:
     """The whole way on this machine: a simulated PBX, the agent, a mail, the provider, a closed period."""
-    from agent import demo as show_  # noqa: PLC0415 - needs the demo extra
-
-    asyncio.run(_until_stopped(show_.play(seconds)))
+    try:
+        from agent.demo import playing  # noqa: PLC0415 - needs the demo extra
+    except ModuleNotFoundError as error:
+        if error.name != "aiosmtpd":
+            raise
+        fail(USAGE, "the demo needs a mailbox, and aiosmtpd is not installed", "pip install aiosmtpd, or make demo")
+    if asyncio.run(_until_stopped(playing.play(seconds, keep))) is False:
+        raise SystemExit(PROBLEM)
 
 
 for command in custody.COMMANDS:

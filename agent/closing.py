@@ -36,7 +36,7 @@ MOVED_MS: Final = HOUR_MS
 AWAY_MS: Final = 24 * HOUR_MS
 #: Nothing is sealed for so long after a start, unless the receiver's position is known: a
 #: restored copy must not seal before it was found out.
-PATIENCE_MS: Final = 60_000
+PATIENCE_MS: Final = 10_000
 
 SUMMARIES: Final = ("final", "correction")
 

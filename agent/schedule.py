@@ -6,6 +6,7 @@ late, twice or not at all changes nothing but the moment.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -68,6 +69,8 @@ def _caught(name: str, job: Callable[[], Awaitable[object]]) -> Callable[[], Awa
     async def run() -> None:
         try:
             await job()
+        except asyncio.CancelledError:
+            return  # the scheduler was stopped; what is due stands in the ledger
         except StoreError as error:
             if last != [str(error)]:
                 log.error("job.failed", job=name, error=str(error), hint=error.hint)  # noqa: TRY400 - an outage

@@ -1,19 +1,34 @@
-"""How status, figures and findings look in a terminal. Takes plain values, returns rich renderables."""
+"""How status, figures, records and findings look in a terminal. Takes plain values, returns rich renderables.
+
+- Everything fits 80 columns and loses nothing there; more columns change nothing but the bars.
+- What is not known is `?` or says so, and never looks like zero.
+- An instant is in the tenant's time zone and names it, or it is UTC and says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from agent.checking import Finding, Mark
 from agent.store.records import Sealed
-from meter.periods import iso
+from meter.model import Instant
+from meter.periods import moment
+from meter.statement import instant
 
 _MARKS = {Mark.FINE: ("ok  ", "green"), Mark.NOTE: ("note", "yellow"), Mark.BAD: ("bad ", "bold red")}
+_PARTS: Final = "▏▎▍▌▋▊▉"  # of a cell, by eighths
+#: A bar ends at this part of its width where the capacity is reached: what is over it is seen too.
+_CAPACITY_AT: Final = 0.7
+_NARROWEST, _WIDEST = 20, 60
+
+
+# --- words -----------------------------------------------------------------------------------
 
 
 def number(value: int | None) -> str:
@@ -30,7 +45,7 @@ def length(ms: int) -> str:
     return f"{ms / 1000:.1f} s"
 
 
-def coverage(found: dict[str, int]) -> str:
+def coverage(found: Mapping[str, int]) -> str:
     """Return how much of the time was observed; never rounded up to all of it."""
     expected, observed = found["expected_ms"], found["observed_ms"]
     if not expected:
@@ -38,77 +53,126 @@ def coverage(found: dict[str, int]) -> str:
     return "100 %" if observed == expected else f"{min(99.99, 100 * observed / expected):.2f} %"
 
 
+def clock(at: Instant, timezone: str = "UTC") -> str:
+    """Return an instant as people read it, `12 Nov 2026 10:31:07 CET`."""
+    return moment(at, ZoneInfo(timezone)).strftime("%-d %b %Y %H:%M:%S %Z")
+
+
+def bar(level: int | None, capacity: int, width: int) -> Text:
+    """Return a level as a bar with a mark where the capacity is; what is over it is red. None: dots."""
+    mark = round(width * _CAPACITY_AT)
+    if level is None:
+        line = Text("·" * width, style="dim")
+    else:
+        eighths = min(width * 8, round(level / capacity * mark * 8))
+        filled = "█" * (eighths // 8) + (_PARTS[eighths % 8 - 1] if eighths % 8 else "")
+        line = Text(filled.ljust(width), style="green")
+        line.stylize("red", mark)
+    if level is None or level <= capacity:
+        line = line[:mark] + Text("┃", style="yellow") + line[mark + 1 :]
+    return line
+
+
+class _Bar:
+    """A bar as wide as there is room, between a beginning and an end that are never cut."""
+
+    def __init__(self, level: int | None, capacity: int, said: Text) -> None:
+        self._level, self._capacity, self._said = level, capacity, said
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width - 6 - len(self._said)
+        yield Text("  ") + bar(self._level, self._capacity, max(_NARROWEST, min(_WIDEST, room))) + "  " + self._said
+
+
+# --- status ----------------------------------------------------------------------------------
+
+
 def status(found: dict[str, Any]) -> RenderableType:
     """Return the answer of a running agent."""
-    tenants = Table(title=f"{found['agent']['id']} at {found['at']}", title_justify="left")
-    for column in (
-        "tenant",
-        "period",
-        "channels",
-        "calls",
-        "answered",
-        "capacity",
-        "overruns",
-        "users",
-        "observed",
-    ):
-        tenants.add_column(column, no_wrap=True)
-    for name, tenant in found["tenants"].items():
-        levels, basis = tenant["levels"], tenant["basis"]
-        over = tenant["capacity"] is not None and (levels[basis]["now"] or 0) > tenant["capacity"]
-        tenants.add_row(
-            name,
-            tenant["period"],
-            *(
-                Text(
-                    f"{number(level['now'])} (peak {number(level['peak'])})",
-                    style=("bold red" if over else "bold") if key == basis else "",
-                )
-                for key, level in levels.items()
-            ),
-            "-" if tenant["capacity"] is None else str(tenant["capacity"]),
-            f"{tenant['overruns']['count']}, {length(tenant['overruns']['total_ms'])}",
-            number(tenant["users"]),
-            coverage(tenant["coverage"]),
-        )
-    pbxs = Table()
-    for column in (
-        "PBX",
-        "link",
-        "snapshots",
-        "missed starts",
-        "missed hangups",
-        "unclassified",
-        "unassigned",
-    ):
-        pbxs.add_column(column)
-    for name, pbx in found["pbxs"].items():
-        pbxs.add_row(
-            name,
-            Text(pbx["link"], style="green" if pbx["link"] == "up" else "bold red"),
-            str(pbx["snapshots"]),
-            str(pbx["missed_starts"]),
-            str(pbx["missed_hangups"]),
-            str(pbx["unclassified"]),
-            str(pbx["unassigned"]),
-        )
-    parts: list[RenderableType] = [tenants, pbxs]
-    for name, pbx in found["pbxs"].items():
-        if pbx["trouble"]:
-            parts.append(Text(f"{name}: {pbx['trouble']} -> {pbx['hint']}", style="yellow"))
-    box, sealed = found["outbox"], found["records"]
-    parts.append(
-        Text(
-            f"outbox: {box['waiting']} waiting, {box['parked']} parked; records: {sealed['sealed']} sealed, "
-            f"{sealed['receipted']} receipted, {sealed['refused']} refused"
-        )
+    agent = found["agent"]
+    head = Text.assemble(
+        (agent["id"], "bold"), f", pbx-meter {agent['version']}, {clock(instant(found['at']))}"
     )
-    parts += [Text(trouble, style="bold yellow") for trouble in found["trouble"]]
+    parts: list[RenderableType] = [head]
+    for name, tenant in found["tenants"].items():
+        parts += [Text(), *_tenant(name, tenant)]
+    parts.append(Text())
+    for name, pbx in found["pbxs"].items():
+        parts += _pbx(name, pbx)
+    box, sealed = found["outbox"], found["records"]
+    parked = Text(f"{box['parked']} parked", style="bold red" if box["parked"] else "")
+    parts += [
+        Text.assemble(("outbox", "bold"), f": {box['waiting']} waiting, ", parked),
+        Text.assemble(
+            ("records", "bold"),
+            f": {sealed['sealed']} sealed, {sealed['receipted']} receipted, ",
+            (f"{sealed['refused']} refused", "bold red" if sealed["refused"] else ""),
+        ),
+    ]
+    parts += [Text.assemble(("trouble", "bold red"), f": {trouble}") for trouble in found["trouble"]]
     return Group(*parts)
 
 
+def _tenant(name: str, tenant: dict[str, Any]) -> Iterable[RenderableType]:
+    basis, capacity = tenant["basis"], tenant["capacity"]
+    level = tenant["levels"][basis]["now"]
+    title = name if tenant["name"] == name else f"{tenant['name']} ({name})"
+    yield Text.assemble((title, "bold"), f", {tenant['period']}, {coverage(tenant['coverage'])} of it observed")
+    if not tenant["observed"]:
+        what = "the levels are unknown" if level is None else "the levels may be higher"
+        yield Text(f"  not every PBX is seen now: {what}", style="bold yellow")
+    over = capacity is not None and level is not None and level > capacity
+    if capacity is None:
+        yield Text(f"  {number(level)} {basis}, no capacity agreed", style="bold")
+    else:
+        said = Text(f"{number(level)} of {capacity} {basis}", style="bold red" if over else "bold")
+        yield _Bar(level, capacity, said + (Text(", OVER", style="bold red") if over else Text()))
+    yield _levels(tenant)
+    overruns, package = tenant["overruns"], tenant["smallest_fitting_package"]
+    said_over = "not counted" if capacity is None else f"{overruns['count']}, {length(overruns['total_ms'])} in all"
+    fits = "" if package is None else f"; smallest fitting package: {package}"
+    yield Text(f"  overruns: {said_over}; users: {number(tenant['users'])}{fits}")
+
+
+def _levels(tenant: dict[str, Any]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("", width=13)
+    table.add_column("now", justify="right")
+    table.add_column("peak", justify="right")
+    table.add_column("since", overflow="fold")
+    for key, level in tenant["levels"].items():
+        at = level["peak_at"]
+        reached = "" if at is None else clock(instant(at), tenant.get("timezone", "UTC"))
+        billed = key == tenant["basis"]
+        table.add_row(
+            f"  {key}{' *' if billed else ''}", number(level["now"]), number(level["peak"]), reached,
+            style="bold" if billed else "",
+        )  # fmt: skip
+    table.columns[3].header = "reached at"
+    return table
+
+
+def _pbx(name: str, pbx: dict[str, Any]) -> Iterable[Text]:
+    up = pbx["link"] == "up"
+    yield Text.assemble(
+        (name, "bold"), ": link ", (pbx["link"], "green" if up else "bold red"),
+        "" if pbx["observed"] else (", not observed", "bold yellow"),
+        f"; {pbx['snapshots']} snapshots mended {pbx['missed_starts']} missed starts "
+        f"and {pbx['missed_hangups']} missed hangups",
+    )  # fmt: skip
+    for kind in ("unclassified", "unassigned"):
+        if pbx[kind]:
+            yield Text(f"  {pbx[kind]} {kind} legs up, counted for nobody: pbx-meter check", style="yellow")
+    if pbx["trouble"]:
+        yield Text(f"  {pbx['trouble']}", style="yellow")
+        yield Text(f"  -> {pbx['hint']}", style="cyan")
+
+
+# --- check -----------------------------------------------------------------------------------
+
+
 def findings(found: Iterable[Finding]) -> RenderableType:
-    """Return the lines of a check."""
+    """Return the lines of a check. Print them with `soft_wrap`: what is to be typed must stay one line."""
     lines: list[RenderableType] = []
     for finding in found:
         word, style = _MARKS[finding.mark]
@@ -119,62 +183,99 @@ def findings(found: Iterable[Finding]) -> RenderableType:
     return Group(*lines)
 
 
+# --- figures ---------------------------------------------------------------------------------
+
+
 def figures(content: dict[str, Any]) -> RenderableType:
     """Return one tenant's figures as a record states them."""
-    period, found = content["period"], content["coverage"]
-    table = Table(
-        title=f"{content['tenant']['name']}, {period['name']} ({period['timezone']}), up to {content['as_of']}",
-        title_justify="left",
-    )
-    for column in ("level", "peak", "at", "for", "known", "95 %", "98 %", "busy hour", "at least"):
-        table.add_column(column)
-    for name, level in content["levels"].items():
-        shares, busy = level["minute_peak_percentiles"] or {}, level["busy_hour"]
-        table.add_row(
-            name,
-            number(level["peak"]),
-            level["peak_at"] or "-",
-            "-" if level["peak_ms"] is None else length(level["peak_ms"]),
-            level["peak_source"] or "-",
-            number(shares.get("95")),
-            number(shares.get("98")),
-            "-" if busy is None else f"{busy['start']} ({busy['mean_milli'] / 1000:.2f})",
-            "yes" if level["lower_bound"] else "",
-        )
-    capacity, users = content["capacity"], content["users"]
+    period, capacity, users, seen = (content[part] for part in ("period", "capacity", "users", "coverage"))
+    zone = period["timezone"]
     over = capacity["overruns"]
-    lines = [
-        f"capacity: {number(capacity['lines'])} {capacity['basis']}; overruns: "
-        + ("-" if over is None else f"{over['count']}, {length(over['total_ms'])} in all")
-        + f"; smallest fitting package: {number(capacity['smallest_fitting_package'])}",
-        *(
-            f"{way}: {flow['legs']} legs, {flow['answered']} answered, {length(flow['answered_ms'])}, "
-            f"{flow['billable_s']} s billable"
-            for way, flow in content["traffic"].items()
-        ),
-        (
-            f"users: {number(users['at_close'])} now, {number(users['max'])} at most, "
-            f"{users['created']} created, {users['removed']} removed"
-        ),
-        f"observed: {coverage(found)} of {length(found['expected_ms'])}, {found['gaps']['count']} gaps",
-        *(f"  {g['pbx']}: {g['start']} to {g['end']} ({g['cause']})" for g in found["gaps"]["list"][:20]),
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (content["tenant"]["name"], "bold"),
+            f", {period['name']} ({zone}), up to {clock(instant(content['as_of']), zone)}",
+        )
     ]
-    return Group(table, *lines)
+    for name, level in content["levels"].items():
+        parts += _level(name, level, zone, billed=name == capacity["basis"])
+    lines = "no capacity agreed" if capacity["lines"] is None else f"capacity {capacity['lines']}"
+    fits = capacity["smallest_fitting_package"]
+    parts.append(
+        Text(
+            f"  {lines}; overruns: "
+            + ("not counted" if over is None else f"{over['count']}, {length(over['total_ms'])} in all")
+            + ("" if fits is None else f"; smallest fitting package: {fits}")
+        )
+    )
+    parts += [
+        Text(
+            f"  {way}: {flow['legs']} legs, {flow['answered']} answered, {length(flow['answered_ms'])}, "
+            f"{flow['billable_s']} s billable"
+        )
+        for way, flow in content["traffic"].items()
+    ]
+    parts.append(
+        Text(
+            f"  users: {number(users['at_close'])} at the end, {number(users['max'])} at most, "
+            f"{users['created']} created, {users['removed']} removed"
+        )
+    )
+    parts += _gaps(seen, zone)
+    return Group(*parts)
+
+
+def _level(name: str, level: dict[str, Any], zone: str, *, billed: bool) -> Iterable[Text]:
+    line = Text.assemble("  ", (f"{name}{' *' if billed else ''}", "bold" if billed else ""), ": peak ")
+    if level["peak"] is None:
+        yield line.append("unknown, nothing was observed", style="yellow")
+        return
+    line.append(str(level["peak"]), style="bold")
+    if level["peak_at"] is not None:
+        line.append(f" at {clock(instant(level['peak_at']), zone)} for {length(level['peak_ms'])}")
+    line.append(f" ({level['peak_source']}{', at least' if level['lower_bound'] else ''})")
+    yield line
+    shares, busy = level["minute_peak_percentiles"] or {}, level["busy_hour"]
+    said = [f"{share} % of the minutes up to {number(value)}" for share, value in shares.items()]
+    if busy is not None:
+        said.append(f"busy hour {clock(instant(busy['start']), zone)}, mean {busy['mean_milli'] / 1000:.2f}")
+    if said:
+        yield Text("    " + "; ".join(said), style="dim")
+
+
+def _gaps(seen: dict[str, Any], zone: str) -> Iterable[Text]:
+    gaps = seen["gaps"]
+    yield Text(
+        f"  observed: {coverage(seen)} of {length(seen['expected_ms'])}, "
+        f"{gaps['count']} {'gap' if gaps['count'] == 1 else 'gaps'}"
+    )
+    shown = gaps["list"][:20]
+    for gap in shown:
+        start, end = (clock(instant(gap[edge]), zone) for edge in ("start", "end"))
+        yield Text(f"    {gap['pbx']}: {start} to {end}", style="dim")
+        yield Text(f"      {gap['cause']}", style="dim")
+    if gaps["count"] > len(shown):
+        yield Text(f"    and {gaps['count'] - len(shown)} more", style="dim")
+
+
+# --- records ---------------------------------------------------------------------------------
 
 
 def summaries(found: Iterable[Sealed]) -> RenderableType:
-    """Return sealed records as a table."""
-    table = Table()
-    for column in ("no.", "record", "sealed at", "receipt", "sha256"):
-        table.add_column(column, no_wrap=column != "receipt")
+    """Return sealed records, one a line; why one was refused stands below it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("no.", justify="right", no_wrap=True)
+    table.add_column("record", overflow="fold")
+    table.add_column("sealed at", no_wrap=True)
+    table.add_column("receipt", no_wrap=True)
+    table.add_column("sha256", no_wrap=True)
     for record in found:
         state = record.status or "waiting"
+        style = {"counted": "green", "refused": "bold red"}.get(state, "yellow")
+        sealed_at = moment(record.sealed_at).strftime("%Y-%m-%d %H:%MZ")
         table.add_row(
-            str(record.sequence),
-            record.id,
-            iso(record.sealed_at),
-            Text(state if record.why is None else f"{state}: {record.why}",
-                 style={"counted": "green", "refused": "bold red"}.get(state, "yellow")),
-            record.sha256[:12],
-        )  # fmt: skip
+            str(record.sequence), record.id, sealed_at, Text(state, style=style), record.sha256[:12]
+        )
+        if record.why is not None:
+            table.add_row("", Text(record.why, style=style))
     return table

@@ -83,6 +83,7 @@ class Status:
         return {
             "name": contract.terms.name or tenant,
             "period": figures.period.name,
+            "timezone": contract.terms.timezone,
             "observed": self._sampling.observed(tenant),
             "levels": {
                 level.value: {

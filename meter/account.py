@@ -66,7 +66,15 @@ class Account:
             for row, leg in self._legs.items()
             if any(at >= upto for at, *_ in leg_edges(leg, gaps.get(leg.pbx, ())))
         }
-        self._gaps = {row: gap for row, gap in self._gaps.items() if gap.end is None or gap.end >= upto}
+        # A leg's bill is over its whole life: gaps are kept as long as a leg that is not billed yet may have lived in them.
+        oldest: dict[str, Instant] = {}
+        for leg in (*self._up.values(), *self._legs.values()):
+            oldest[leg.pbx] = min(leg.start, oldest.get(leg.pbx, leg.start))
+        self._gaps = {
+            row: gap
+            for row, gap in self._gaps.items()
+            if gap.end is None or gap.end >= min(upto, oldest.get(gap.pbx, upto))
+        }
         self._merges = [merge for merge in self._merges if merge.at >= upto]
         self._terms = [terms for terms in self._terms if terms.at >= upto]
 

@@ -72,13 +72,18 @@ class LegStarted:
 
 @dataclass(frozen=True, slots=True)
 class LegChanged:
-    """A leg showed its state: answered or not, and perhaps which side began it."""
+    """A leg showed its state: answered or not, and perhaps which side began it.
+
+    `bridge` names what it has just entered, where all that meet there become one call
+    without any further event; "" for anything else, a conference among it.
+    """
 
     at: Instant
     leg: str
     call: str  #: the call it shows; "" if the event doesn't say
     answered: bool = False
     direction: Direction = Direction.UNKNOWN
+    bridge: str = ""
 
 
 @dataclass(frozen=True, slots=True)

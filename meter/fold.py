@@ -102,7 +102,9 @@ class Fold:
             level: LevelFold(start, frame.days, frame.hours, series=frame.series) for level in Level
         }
         self._overruns = Overruns()
+        self._begun = False  # the levels at the first instant were read, after all edges of that instant
         self._over: tuple[Instant, int] | None = None  # since when the basis level is above, and how high
+        self._unread = False  # what is up at the start is read after the last edge of that instant
         self._history = [] if self._terms is None else [self._terms]
 
     def copy(self) -> Fold:
@@ -125,7 +127,6 @@ class Fold:
         twin = self.copy()
         twin._traffic = {d: t.next(frame.period.start) for d, t in self._traffic.items()}
         twin._open(frame)
-        twin._read_levels(frame.period.start, was_observed=self.observed, cut=False)
         return twin
 
     @property
@@ -142,8 +143,8 @@ class Fold:
         early = bisect_left(edges, start, key=itemgetter(0))
         for at, _, what, fact, _ in edges[:early]:
             self._apply(at, what & ~(edge.BEGAN | edge.ANSWERED | edge.ENDED), fact, 0)
-        if early and (early == len(edges) or edges[early][0] > start):
-            self._read_levels(start, was_observed=self.observed, cut=False)
+        if early < len(edges) and edges[early][0] > start:
+            self._begin()
         for at, group in groupby(edges[early:], key=itemgetter(0)):
             was_observed, cut = self.observed, False
             for _, _, what, fact, talked in group:
@@ -152,6 +153,10 @@ class Fold:
             self._read_levels(at, was_observed=was_observed, cut=cut)
         if self.observed and not self._calls.channels:
             self._names.clear()  # nothing that is up, or may turn out to be, goes by an old name
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._read_levels(self.frame.period.start, was_observed=self.observed, cut=False)
 
     def _apply(self, at: Instant, what: int, fact: Leg | Merge | Gap | Terms, talked: int) -> None:
         if isinstance(fact, Leg):
@@ -206,8 +211,14 @@ class Fold:
             self._overruns.split()
             self._over = None
 
+    def _read_start(self) -> None:
+        """Read the levels at the period's start, unless an edge there has had them read."""
+        if self._unread:
+            self._read_levels(self.frame.period.start, was_observed=self.observed, cut=False)
+
     def _read_levels(self, at: Instant, *, was_observed: bool, cut: bool) -> None:
         """Bring every level up to date at `at`."""
+        self._begun = True
         if was_observed:
             self._observed_ms += at - self._at
         self._at = at
@@ -239,6 +250,10 @@ class Fold:
 
     def advance(self, until: Instant) -> None:
         """Let time pass up to `until`, at most the end of the period, without any change."""
+        if until > self.frame.period.start:
+            self._read_start()
+        if until > self.frame.period.start:
+            self._begin()
         if self.observed:
             self._observed_ms += until - self._at
         self._at = until

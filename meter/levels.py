@@ -156,6 +156,8 @@ class Levels:
         live.heard_at = at
         if event.call:
             self._join(watched, live.call, event.call, at)
+        if event.bridge:
+            self._meet(watched, live, event.bridge, at)
         row = live.row
         if row is None:
             return
@@ -281,6 +283,8 @@ class Levels:
             del watched.calls[live.call]
             for gone in call.gone:
                 del watched.names[gone]
+            for bridge in call.bridges:
+                del watched.bridges[bridge]
 
     def _join(self, watched: Watched, name: str, shown: str, at: Instant, *, note: bool = True) -> None:
         """Make one call of two, from now on and for good: a leg of `name` was shown with `shown`."""
@@ -297,6 +301,9 @@ class Levels:
             call.gone.append(gone)
         for live in old.legs.values():
             live.call = into
+        for bridge in old.bridges:
+            watched.bridges[bridge] = into
+        call.bridges |= old.bridges
         rows = [live.row for live in old.legs.values() if live.row is not None]
         owners = {row.tenant for row in rows if row.tenant is not None}
         for tenant in owners:
@@ -304,6 +311,14 @@ class Levels:
         if rows and note:
             self._changes.merges.append(Merge(watched.name, at, name, into))
             self._changes.merged.append(frozenset(owners))
+
+    def _meet(self, watched: Watched, live: Live, bridge: str, at: Instant) -> None:
+        """Make one call of a leg's and of the one that was in the bridge before it."""
+        there = watched.bridges.get(bridge)
+        if there is not None:
+            self._join(watched, live.call, there, at)
+        watched.bridges[bridge] = live.call
+        watched.calls[live.call].bridges.add(bridge)
 
     # --- snapshots -------------------------------------------------------------------
 

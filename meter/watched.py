@@ -25,13 +25,14 @@ class Live:
 
 
 class LiveCall:
-    """The legs of one call, oldest first, and the names it swallowed."""
+    """The legs of one call, oldest first, the names it swallowed, and the bridges it went through."""
 
-    __slots__ = ("gone", "legs")
+    __slots__ = ("bridges", "gone", "legs")
 
     def __init__(self) -> None:
         self.legs: dict[str, Live] = {}
         self.gone: list[str] = []
+        self.bridges: set[str] = set()
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class Watched:
     legs: dict[str, Live] = field(default_factory=dict, repr=False)
     calls: dict[str, LiveCall] = field(default_factory=dict, repr=False)
     names: dict[str, str] = field(default_factory=dict, repr=False)
+    bridges: dict[str, str] = field(default_factory=dict, repr=False)  # bridge -> its call
     ended: dict[str, Instant] = field(default_factory=dict, repr=False)
     doubts: set[str] = field(default_factory=set, repr=False)
     doubted_at: Instant = 0

@@ -83,6 +83,12 @@ url = "http://127.0.0.1:8480"        # plain http only towards loopback
 interim = "1h"
 """
 
+#: For trials that can't wait for the end of a month.
+AS_TRIED = (
+    ('timezone = "Europe/Amsterdam"', 'timezone = "Europe/Amsterdam"\nperiod = "5min"\ngrace = "0s"'),
+    ('interim = "1h"', 'interim = "1s"'),
+)
+
 
 @dataclass(frozen=True)
 class Said:
@@ -247,17 +253,31 @@ class Site:
         self.state = folder / "state"
         self.books = folder / "books"
         self.config = folder / "pbx-meter.toml"
-        self.now = Clock(ahead_ms=ahead_ms or 0).now
+        self._clock = Clock(ahead_ms=ahead_ms or 0)
+        self._ahead_ms = ahead_ms
         self.asterisk = SimulatedAsterisk(self.now)
         self.mailbox = Mailbox(self.now)
         self.hooks: list[Hook] = []
         self.hook_port = 0
         self.provider_port = free_port()
         self.agent: Process | None = None
-        self._meter = METER if ahead_ms is None else (*HURRIED, str(ahead_ms))
         self._changes = list(changes)
         self._processes: list[Process] = []
         self._serving: Process | None = None
+
+    def now(self) -> Instant:
+        """Return the site's own time."""
+        return self._clock.now()
+
+    def forward(self, ms: int) -> None:
+        """Let time pass at once, for the PBX, and for the agent from its next start on."""
+        assert self._ahead_ms is not None
+        self._ahead_ms += ms
+        self._clock = Clock(ahead_ms=self._ahead_ms)
+
+    def begin_period(self) -> None:
+        """Let it be ten seconds into a period of 5 minutes, before anything was started."""
+        self.forward(10_000 - self.now() % 300_000 + (300_000 if self.now() % 300_000 > 10_000 else 0))
 
     @property
     def url(self) -> str:
@@ -334,7 +354,8 @@ class Site:
 
     async def run(self, *, linked: bool = True) -> Process:
         """Start the agent; `linked`: wait until it follows the PBX."""
-        argv = [*self._meter, "run", "--config", str(self.config)]
+        program = METER if self._ahead_ms is None else (*HURRIED, str(self._ahead_ms))
+        argv = [*program, "run", "--config", str(self.config)]
         self.agent = await self._start(argv, self.folder / "agent.log")
         if linked:
             await self.shows(lambda s: s["pbxs"]["pbx1"]["observed"], what="the link", within_s=20)

@@ -14,7 +14,7 @@ from agent.clock import Clock
 
 #: What the program has as 5 s, and as 60 s.
 LOOK_EVERY_S = 0.25
-PATIENCE_MS = 2_000
+PATIENCE_MS = 500
 
 if __name__ == "__main__":
     ahead_ms = int(sys.argv.pop(1))
