@@ -1,8 +1,9 @@
 """meter.capacity's decisions become rows: what is remembered, the notice, and what must leave.
 
 Nothing is sent here, and nothing waits: the rows go into the next commit, all in one
-transaction. A level is judged when it changes, and each second while time alone may
-make a notice due.
+transaction. A level is judged when it changes, inside the reader of a PBX link, and each
+second while time alone may make a notice due; what is said is put into words at the
+commit, where nobody's call waits for it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import structlog
+
 from agent.contracts import Contract
 from meter.capacity import Decision, Watch, due_in, judge, smallest_package
 from meter.fold import Figures
 from meter.model import Instant
 from meter.notices import Notice
+
+log = structlog.get_logger(__name__)
 
 #: One outbox row: id, lane, target, body.
 Row = tuple[str, str, str, bytes]
@@ -66,16 +71,20 @@ class Alerting:
         self._view = view
         self._compose = compose
         self._alerts = Alerts()
+        self._decided: list[tuple[Contract, Watch | None, Watch, Decision]] = []
 
     def drain(self) -> Alerts:
-        """Return the rows since the last call."""
+        """Return the rows since the last call, in words."""
+        decided, self._decided = self._decided, []
+        for contract, before, watch, decision in decided:
+            self._tell(contract, before, watch, decision)
         alerts, self._alerts = self._alerts, Alerts()
         return alerts
 
     @property
     def has_news(self) -> bool:
         """Whether a notice waits for a commit."""
-        return bool(self._alerts.notices)
+        return bool(self._decided)
 
     def restless(self) -> list[str]:
         """Return the tenants whose notices time alone may make due."""
@@ -95,7 +104,7 @@ class Alerting:
             period: The name of the period that contains `at`.
             at: When.
             level: The basis level from `at` on.
-            observed: Whether the time since it was last judged was observed.
+            observed: Whether all its PBXs are observed at that instant.
         """
         contract = self._contracts[tenant]
         if contract.limits is None:
@@ -106,7 +115,7 @@ class Alerting:
         if decision is not None or (before is not None and before.episode_start != watch.episode_start):
             self._alerts.watches[tenant] = watch
         if decision is not None:
-            self._tell(contract, before, watch, decision)
+            self._decided.append((contract, before, watch, decision))
 
     def keep_watches(self) -> None:
         """Put what is remembered of running episodes into the next commit."""
@@ -155,4 +164,9 @@ class Alerting:
             incomplete=figures.observed_ms < figures.expected_ms,
         )
         self._alerts.notices.append(notice)
-        self._alerts.rows += self._compose(notice)
+        try:
+            self._alerts.rows += self._compose(notice)
+        except Exception:
+            log.exception(
+                "notice.not_composed", id=notice.id
+            )  # it is kept all the same, and so is every fact

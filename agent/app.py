@@ -23,7 +23,7 @@ from agent import keys, schedule, status, supervisor
 from agent.alerting import Alerting
 from agent.clock import Clock
 from agent.closing import Closing
-from agent.configured import composer, connector, mail_server, plan_of, tenancy, trust
+from agent.configured import composer, connector, mail_server, plan_of, trust
 from agent.health import clock_is_synchronised
 from agent.reading import ExtensionReading
 from agent.restoring import Restored, restore
@@ -39,6 +39,7 @@ from delivery.courier import Courier, Outcome, Parcel, Refused
 from delivery.email import MailCourier
 from delivery.webhook import WebhookCourier
 from meter import signature
+from meter.tenancy import Tenancy
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +59,7 @@ class Agent:
     status: status.Status
     store: Store
     clock: Clock
+    tenancy: Tenancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Age
         store = Store(state_dir)
         await store.open()
         stack.push_async_callback(store.close)
+        clock.not_before(await store.read(ledger.last_stored))
         now = clock.now()
         left = await store.write(lambda db: restore(db, config, now))
         session = await stack.enter_async_context(http.open_session())
@@ -125,9 +128,10 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
         left.calendars,
         store,
         clock,
-        key,
+        lambda db: keys.current(db, state_dir),
         clock_is_synchronised,
         sealed=lambda: shipping.bell.ring() if shipping else None,
+        known_up_to=sampling.known_up_to,
         away_ms=left.away_ms,
     )
     closing.position_known = config.upstream is None
@@ -148,7 +152,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.wake_lanes = wake_lanes
     state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
-    return Agent(sampling, links, closing, shipping, lanes, state, store, clock)
+    return Agent(sampling, links, closing, shipping, lanes, state, store, clock, left.levels.tenancy)
 
 
 async def receiver(config: Config, store: Store, clock: Clock, session: ClientSession) -> Upstream | None:
@@ -209,7 +213,7 @@ async def run(
             parts.links,
             parts.sampling.contracts,
             parts.sampling.calendars,
-            tenancy(config, b""),
+            parts.tenancy,
             {p.name: round(p.extensions_every.total_seconds() * 1000) for p in config.pbx},
             parts.store,
             parts.clock,
@@ -226,13 +230,21 @@ async def run(
             clock=parts.clock,
             every_s=look_every_s,
         )
-        runner = await status.serve(config.agent.socket, parts.status, parts.clock.now)
+        try:
+            runner = await status.serve(config.agent.socket, parts.status, parts.clock.now)
+        except OSError as error:
+            raise StoreError(
+                f"the socket {config.agent.socket} can't be made: {error.strerror or error}",
+                hint="make its folder and give it to the agent's user, or name another: [agent] socket",
+                damaged=False,
+            ) from error
         log.info("agent.started", agent=config.agent.id, pbxs=len(parts.links))
         try:
             jobs.start()
             started(parts)
             async with asyncio.TaskGroup() as loops:
                 turn = parts.clock
+                loops.create_task(supervisor.keep("heartbeat", turn, parts.sampling.beat))
                 loops.create_task(supervisor.keep("sampling", turn, parts.sampling.run))
                 for link in parts.links:
                     loops.create_task(supervisor.keep(f"link {link.connector.name}", turn, link.follow))

@@ -93,6 +93,13 @@ def _rights(pbx: Pbx, probe: Probe) -> Iterable[Finding]:
     missing = [(what, needed) for what, allowed, needed in probe.rights if not allowed]
     may = ", ".join(what for what, allowed, _ in probe.rights if allowed)
     yield Finding(Mark.FINE, pbx.name, f"the account may: {may or 'nothing'}")
+    if not any(what == "read = call" for what, _, _ in probe.rights):
+        yield Finding(
+            Mark.NOTE,
+            pbx.name,
+            "whether the account hears of calls shows only with the next call: no event came meanwhile",
+            "it needs `read = call`; the agent tells if it hears nothing of calls that are up",
+        )
     for what, needed in missing:
         yield Finding(
             Mark.BAD if needed else Mark.NOTE,
@@ -127,7 +134,9 @@ def _endpoints(pbx: Pbx, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
             Mark.BAD, pbx.name, "no trunk is configured: nothing would be counted",
             f"these may be trunks: {_some(hints)}; write them into `trunks`",
         )  # fmt: skip
-    yield Finding(Mark.FINE, pbx.name, f"extensions: {_some([bare(e) for e in kinds[Kind.EXTENSION]])}")
+    yield Finding(
+        Mark.FINE, pbx.name, f"extensions: {_some([bare(shown) for shown in kinds[Kind.EXTENSION]])}"
+    )
     stray = kinds[Kind.UNCLASSIFIED]
     if stray:
         yield Finding(

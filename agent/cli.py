@@ -15,7 +15,7 @@ import aiohttp
 import click
 import structlog
 
-from agent import app, checking, configured, custody, desk, logs, showing
+from agent import app, checking, configured, custody, desk, keys, logs, showing
 from agent.clock import Clock
 from agent.store import agreements, records
 from agent.store.database import Database
@@ -28,6 +28,7 @@ from agent.terminal import (
     fail,
     stored,
     with_config,
+    with_config_as,
     with_json,
 )
 from config.load import load
@@ -156,8 +157,7 @@ def recompute(file: Path, tenant: str | None, period: str | None, *, as_json: bo
     plan = configured.plan_of(config)
 
     def work(db: Database) -> dict[str, desk.Recomputed]:
-        tenants = [tenant] if tenant else agreements.tenants(db)
-        return {t: desk.recompute(db, plan, t, desk.period_named(db, t, period)) for t in tenants}
+        return desk.recompute_each(db, plan, [tenant] if tenant else agreements.tenants(db), period)
 
     found = stored(config, work)
     if as_json:
@@ -179,9 +179,14 @@ def recompute(file: Path, tenant: str | None, period: str | None, *, as_json: bo
 
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--key", "jwk", required=True, multiple=True, help="The agent's public JWK, or a file with it.")
-def verify(file: Path, jwk: tuple[str, ...]) -> None:
+@click.option(
+    "--key", "jwk", multiple=True, help="The agent's public JWK, or a file with it; default: this agent's."
+)
+@with_config_as("config_file")
+def verify(file: Path, jwk: tuple[str, ...], config_file: Path) -> None:
     """Say what a file of signed records proves, without asking anybody."""
+    if not jwk:
+        jwk = (keys.load(load(config_file).agent.state_dir).public.json(),)
     try:
         known = [
             signature.public_key(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
@@ -210,8 +215,20 @@ def simulate() -> None:
 @click.option("--port", default=5038, show_default=True, help="Where to listen; 0: any free port.")
 @click.option("--username", default="meter", show_default=True)
 @click.option("--secret", default="only-for-simulations", show_default=True)
-@click.option("--speed", default=60.0, show_default=True, help="How much faster than a real day.")
-@click.option("--begin", default=9.0, show_default=True, help="The hour at which the first day begins.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.01, 10_000),
+    default=60.0,
+    show_default=True,
+    help="How much faster than a real day.",
+)
+@click.option(
+    "--begin",
+    type=click.FloatRange(0, 24),
+    default=9.0,
+    show_default=True,
+    help="The hour at which the first day begins.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed is the same day.")
 def asterisk(**options: Any) -> None:
     """An Asterisk that speaks AMI and lives an office's day, again and again, until stopped."""
@@ -236,8 +253,20 @@ def demo(seconds: int, keep: Path | None) -> None:
     except ModuleNotFoundError as error:
         if error.name != "aiosmtpd":
             raise
-        fail(USAGE, "the demo needs a mailbox, and aiosmtpd is not installed", "pip install aiosmtpd, or make demo")
-    if asyncio.run(_until_stopped(playing.play(seconds, keep))) is False:
+        fail(
+            USAGE,
+            "the demo needs a mailbox, and aiosmtpd is not installed",
+            "pip install aiosmtpd, or make demo",
+        )
+    try:
+        kept = asyncio.run(_until_stopped(playing.play(seconds, keep)))
+    except OSError as error:
+        fail(
+            PROBLEM,
+            f"the demo can't be played: {error}",
+            "it needs loopback, a temporary folder, and DIR of --keep",
+        )
+    if kept is False:
         raise SystemExit(PROBLEM)
 
 

@@ -50,7 +50,7 @@ class Clock:
         self._offset = self.wall() - self.boot()
         self._last = self.wall()
         self._steps: list[Step] = []
-        self.moved_ms = 0  #: the wall clock's largest step since the start
+        self._first_offset = self._offset
 
     def wall(self) -> Instant:
         """Return the wall clock's UTC, which may jump."""
@@ -68,9 +68,17 @@ class Clock:
         self._last = max(before, wall)
         if abs(offset - self._offset) > STEP_MS:
             self._steps.append(Step(before, self._last, offset - self._offset))
-            self.moved_ms = max(self.moved_ms, abs(offset - self._offset))
         self._offset = offset
         return self._last
+
+    def not_before(self, at: Instant) -> None:
+        """Take it that meter time has reached `at` already: it stands in the ledger."""
+        self._last = max(self._last, at)
+
+    @property
+    def moved_ms(self) -> int:
+        """How far the wall clock has moved against CLOCK_BOOTTIME since the start."""
+        return abs(self.wall() - self.boot() - self._first_offset)
 
     def steps(self) -> list[Step]:
         """Return the steps that were noticed since the last call."""

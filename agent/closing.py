@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -19,12 +19,14 @@ import structlog
 
 from agent.clock import Clock
 from agent.contracts import Calendar, Contract
+from agent.keys import KeyTrouble
 from agent.store import agreements, ledger, readings, records
-from agent.store.database import Database, Store
+from agent.store.database import Database, Store, StoreError
 from meter import periods, signature
 from meter.canonical import canonical_bytes
-from meter.model import Instant
+from meter.model import Gap, Instant
 from meter.periods import HOUR_MS, Period, iso
+from meter.presence import FOREVER
 from meter.schema import MINUTE_SERIES, USAGE_SUMMARY, validate
 from meter.signature import PrivateKey
 from meter.summary import Facts, Statement, content, series_content, state
@@ -67,7 +69,7 @@ class Plan:
     Attributes:
         agent: `{"id", "version", "config_sha256"}`, as every record states it.
         grace_ms: How long after a period its final waits.
-        interim_ms: How often the open period is stated; None: never.
+        interim_ms: How often the open period is stated.
         methods: How each PBX is watched.
         default: The tenant that states unclassified and unassigned legs: the default
             one, or the only one; None: nobody.
@@ -75,9 +77,13 @@ class Plan:
 
     agent: Mapping[str, str]
     grace_ms: int
-    interim_ms: int | None
+    interim_ms: int
     methods: Mapping[str, str]
     default: str | None
+
+
+class Halted(Exception):  # noqa: N818 - it says what is so
+    """The chain takes no more records; the message says why and what to type."""
 
 
 class Closing:
@@ -86,9 +92,10 @@ class Closing:
     Args:
         plan: How and when.
         contracts, calendars: The tenants of the configuration.
-        store, clock, key: What to seal with; `key` is asked anew each time.
+        store, clock, key: What to seal with; `key` is asked anew each time, in the transaction that seals.
         synchronised: Whether the machine's clock is; None: it does not say.
         sealed: Called after records were sealed.
+        known_up_to: Up to when a configured tenant's facts can't change any more, for all that is known.
         away_ms: Time between the last stored instant and the start.
 
     Attributes:
@@ -104,9 +111,10 @@ class Closing:
         calendars: Mapping[str, Calendar],
         store: Store,
         clock: Clock,
-        key: Callable[[], PrivateKey],
+        key: Callable[[Database], PrivateKey],
         synchronised: Callable[[], bool | None],
         sealed: Callable[[], None] = lambda: None,
+        known_up_to: Callable[[str], Instant] = lambda _: FOREVER,
         *,
         away_ms: int = 0,
     ) -> None:
@@ -120,7 +128,9 @@ class Closing:
         self._key = key
         self._synchronised = synchronised
         self._sealed = sealed
+        self._known_up_to = known_up_to
         self._away_ms = away_ms
+        self._failed: set[str] = set()
         self._started_at = clock.boot()
 
     async def seal_due(self) -> int:
@@ -139,21 +149,32 @@ class Closing:
         if doubt is not None and any(record.kind == "final" for record in due):
             self.held = doubt
             due = [record for record in due if record.kind != "final"]
+        count = 0
         for record in due:
-            statement = await self._store.read(lambda db, d=record: self._state(db, d))  # type: ignore[misc]  # bound now
-            said = self._say(record, statement)
-            sealed = await self._store.write(
-                lambda db, d=record, s=said: self._seal(db, d, s)  # type: ignore[misc]  # bound now
-            )
-            if sealed:
-                log.info(
-                    "record.sealed",
-                    id=f"{record.tenant}/{record.period.name}/{record.kind}",
-                    as_of=iso(record.as_of),
-                )
-        if due:
+            sealed = await self._seal_one(record)
+            count += sealed
+        if count:
             self._sealed()
-        return len(due)
+        return count
+
+    async def _seal_one(self, due: Due) -> bool:
+        """Seal one record. One that can't be sealed is said once, and does not stop the others."""
+        name = f"{due.tenant}/{due.period.name}/{due.kind}/{due.revision}"
+        try:
+            statement = await self._store.fold(lambda db: self._state(db, due))
+            said = self._say(due, statement)
+            sealed = await self._store.write(lambda db: self._seal(db, due, said))
+        except (StoreError, KeyTrouble):
+            raise
+        except Exception:
+            self.held = f"{name} can't be sealed: the log says why; please report it"
+            if name not in self._failed:
+                log.exception("record.not_sealed", id=name)
+            self._failed.add(name)
+            return False
+        if sealed:
+            log.info("record.sealed", id=name, as_of=iso(due.as_of))
+        return sealed
 
     async def _open_periods(self, now: Instant) -> None:
         opened = {tenant: calendar.opened(now) for tenant, calendar in self._calendars.items()}
@@ -166,8 +187,8 @@ class Closing:
                     agreements.open_period(db, tenant, period)
 
         await self._store.write(work)
-        for calendar in self._calendars.values():
-            calendar.keep()
+        for tenant, found in opened.items():
+            self._calendars[tenant].keep(found)
 
     async def _reason_to_wait(self) -> str | None:
         if self._clock.stands_still:
@@ -202,15 +223,12 @@ class Closing:
     def _finals(self, db: Database, tenant: str, now: Instant) -> list[Due]:
         return [
             Due("final", tenant, period, period.end)
-            for period in agreements.periods(db, tenant)
-            if period.end + self._plan.grace_ms <= now
-            and records.newest(db, tenant, SUMMARIES, period.start) is None
+            for period in agreements.unclosed(db, tenant, now - self._plan.grace_ms)
+            if tenant not in self._contracts or self._known_up_to(tenant) >= period.end
         ]
 
     def _interims(self, db: Database, tenant: str, now: Instant) -> list[Due]:
         every = self._plan.interim_ms
-        if every is None:
-            return []
         period = self._calendars[tenant].at(now)
         last = records.newest(db, tenant, ("interim",), period.start)
         slot = max(now - now % every, period.start)
@@ -234,7 +252,8 @@ class Closing:
         return [
             Due("minute-series", tenant, day, day.end)
             for day in periods.days(start, until, tz)
-            if day.end <= until
+            # After a move to the west a day may have begun within the last one: it had its series.
+            if day.end <= until and (last is None or day.start >= start)
         ]
 
     # --- one record ----------------------------------------------------------------------
@@ -252,7 +271,7 @@ class Closing:
             data = content(statement, evidence=due.kind == "final")
             data["clock"]["synchronised"] = self._synchronised()
             next_by = None
-            if due.kind == "interim" and self._plan.interim_ms is not None:
+            if due.kind == "interim":
                 next_by = iso(now - now % self._plan.interim_ms + self._plan.interim_ms)
             data |= {
                 "kind": due.kind,
@@ -273,11 +292,11 @@ class Closing:
     def _seal(self, db: Database, due: Due, said: dict[str, Any]) -> bool:
         chain = records.chain(db)
         if chain is not None and chain.halted is not None:
-            return False
+            return False  # it was halted while this was folded
         seal(
             db,
             said,
-            key=self._key(),
+            key=self._key(db),
             kind=due.kind,
             tenant=due.tenant,
             period=due.period,
@@ -314,8 +333,14 @@ def seal(
     revision: int,
     now: Instant,
 ) -> records.Sealed:
-    """Give a record the next place in the chain, sign it and store it. To be called in a write transaction."""
+    """Give a record the next place in the chain, sign it and store it. To be called in a write transaction.
+
+    Raises:
+        Halted: Nothing may be sealed in this chain any more.
+    """
     chain = records.chain(db) or records.begin_chain(db, new_chain_id(), None)
+    if chain.halted is not None:
+        raise Halted(chain.halted)
     head = records.head(db, chain.number)
     own = records.tenant_head(db, chain.number, tenant) if tenant is not None else None
     said["data"] |= {
@@ -352,32 +377,55 @@ def new_chain_id() -> str:
 
 
 def facts_of(
-    db: Database, tenant: str, start: Instant, end: Instant, plan: Plan | None = None
+    db: Database,
+    tenant: str,
+    start: Instant,
+    end: Instant,
+    plan: Plan | None = None,
+    *,
+    known_at: Instant | None = None,
 ) -> tuple[Facts, tzinfo]:
-    """Return everything that the ledger knows of a tenant and `[start, end)`, and the tenant's zone."""
+    """Return everything that the ledger knows of a tenant and `[start, end)`, and the tenant's zone.
+
+    Args:
+        db: The database.
+        tenant: Whose facts.
+        start: The first instant.
+        end: The instant up to which they are told.
+        plan: How this agent seals: how PBXs are watched, and who states strays.
+        known_at: Take gaps as they were known then: one that ended later was still running.
+    """
     agreed = [t for t in agreements.terms(db, tenant) if t.at < end] or agreements.terms(db, tenant)[:1]
     last = agreed[-1]
+    pbxs = list(dict.fromkeys(pbx for t in agreed for pbx in t.pbxs))
     legs = ledger.legs(db, tenant, start, end)
     since = min((leg.start for leg in legs), default=start)
+    gaps = ledger.gaps(db, pbxs, min(since, start), end)
+    if known_at is not None:
+        gaps = {pbx: [_as_known(gap, known_at) for gap in found] for pbx, found in gaps.items()}
     states_strays = plan is not None and tenant == plan.default
-    strays = ledger.legs(db, None, start, end) if states_strays else None
     stray_readings = readings.readings(db, None, start, end) if states_strays else []
     latest = {r.pbx: r.count for r in stray_readings if r.count is not None}
     facts = Facts(
         tenant=tenant,
         name=last.name or tenant,
         legs=legs,
-        merges=ledger.merges(db, last.pbxs, since, end),
-        gaps=ledger.gaps(db, last.pbxs, min(since, start), end),
+        merges=ledger.merges(db, pbxs, since, end),
+        gaps=gaps,
         terms=agreed,
+        user_pbxs=last.user_pbxs,
         readings=readings.readings(db, tenant, start, end),
-        reconciled=ledger.reconciled(db, last.pbxs, start, end),
+        reconciled=ledger.reconciled(db, pbxs, start, end),
         steps=ledger.steps(db, start, end),
         methods=plan.methods if plan is not None else {},
-        strays=strays,
+        strays=ledger.legs(db, None, start, end) if states_strays else None,
         stray_users=sum(latest.values()),
     )
     return facts, ZoneInfo(last.timezone)
+
+
+def _as_known(gap: Gap, at: Instant) -> Gap:
+    return replace(gap, end=None) if gap.end is not None and gap.end > at else gap
 
 
 def _after(day_start: Instant, tz: tzinfo) -> Instant:

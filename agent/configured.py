@@ -22,6 +22,7 @@ from delivery.payload import notice_payload
 from meter.capacity import Limits
 from meter.model import Instant, Terms
 from meter.notices import Notice
+from meter.periods import HOUR_MS
 from meter.tenancy import PbxRules, Tenancy, TenantRules
 
 
@@ -75,6 +76,7 @@ def contract(tenant: Tenant, rules: Tenancy) -> Contract:
         lines=tenant.capacity,
         basis=tenant.basis,
         pbxs=rules.pbxs_of(tenant.id),
+        user_pbxs=rules.user_pbxs_of(tenant.id),
         packages=tenant.packages,
         name=tenant.name,
         timezone=str(tenant.timezone),
@@ -95,7 +97,7 @@ def plan_of(config: Config) -> Plan:
             "config_sha256": config_sha256(config),
         },
         grace_ms=round(config.agent.grace.total_seconds() * 1000),
-        interim_ms=round(config.upstream.interim.total_seconds() * 1000) if config.upstream else None,
+        interim_ms=round(config.upstream.interim.total_seconds() * 1000) if config.upstream else HOUR_MS,
         methods={pbx.name: "events" for pbx in config.pbx},
         default=default,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import cast
@@ -71,7 +72,8 @@ class Calendar:
         self.at(now)
         return self._periods[1:] if self._kept else list(self._periods)
 
-    def keep(self) -> None:
-        """Take it that the ledger knows all periods so far."""
-        self._periods = self._periods[-1:]
-        self._kept = True
+    def keep(self, known: Sequence[Period]) -> None:
+        """Take it that the ledger knows these periods, which `opened` returned."""
+        if known:
+            self._periods = self._periods[self._periods.index(known[-1]) :]
+            self._kept = True

@@ -42,7 +42,9 @@ def change(file: Path) -> None:
     state_dir = config.agent.state_dir
     plan, now = configured.plan_of(config), Clock().now()
     new = stored(config, lambda db: desk.change_key(db, plan, state_dir, now), write=True)
-    keys.adopt(state_dir, new.thumbprint)
+    stored(
+        config, lambda db: keys.current(db, state_dir), write=True
+    )  # once that is on disk: it takes its place
     click.echo(f"the new key signs from the next record on; thumbprint: {new.thumbprint}")
 
 
@@ -72,8 +74,8 @@ def replace(file: Path, record_id: str) -> None:
     """Seal a correction in the place of a summary that the provider refused (RECORD_ID as `summaries` shows it)."""
     config = load(file)
     plan, now = configured.plan_of(config), Clock().now()
-    key = keys.load(config.agent.state_dir)
-    sealed = stored(config, lambda db: desk.replace_refused(db, plan, key, record_id, now), write=True)
+    state_dir = config.agent.state_dir
+    sealed = stored(config, lambda db: desk.replace_refused(db, plan, state_dir, record_id, now), write=True)
     click.echo(f"sealed {sealed.id}, number {sealed.sequence}")
 
 
@@ -89,9 +91,9 @@ async def _position(config: Config) -> upstream.Position:
             answer = await at.position(key)
     finally:
         await store.close()
-    if isinstance(answer, upstream.Position):
-        return answer
-    fail(UNREACHABLE, answer.why, answer.hint or "try again, or --offline if the provider agrees")
+    if not isinstance(answer, upstream.Position):
+        fail(UNREACHABLE, answer.why, answer.hint or "try again, or --offline if the provider agrees")
+    return answer
 
 
 @click.command()
@@ -138,12 +140,15 @@ async def _enrol(
 @click.command()
 @with_config
 @click.option("--since", default=1, show_default=True, help="The first sequence number.")
+@click.option(
+    "--chain", "number", type=int, help="Which chain of this agent's, from 1; default: the present one."
+)
 @click.option("--tenant", help="Only this tenant's records: his own chain.")
 @click.option("--output", "-o", type=click.File("w"), default="-", help="Where to; default: standard output.")
-def export(file: Path, since: int, tenant: str | None, output: Any) -> None:
+def export(file: Path, since: int, number: int | None, tenant: str | None, output: Any) -> None:
     """Write sealed records, the very same JWS, one a line: for the provider's import, or for `verify`."""
     config = load(file)
-    found = stored(config, lambda db: list(records.every(db, since=since)))
+    found = stored(config, lambda db: list(records.every(db, since=since, number=number)))
     gone = [r.sequence for r in found if r.jws is None]
     for record in found:
         if record.jws is not None and (tenant is None or record.tenant == tenant):

@@ -7,7 +7,8 @@ SQLite keeps the two apart. None of them talks to a PBX.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from agent import keys
@@ -21,7 +22,7 @@ from meter.canonical import exact
 from meter.model import Instant
 from meter.periods import Period
 from meter.schema import USAGE_SUMMARY
-from meter.signature import PrivateKey, PublicKey, Unverified
+from meter.signature import PublicKey, Unverified
 from meter.summary import content, state
 
 
@@ -87,13 +88,42 @@ def recompute(db: Database, plan: Plan, tenant: str, period: Period) -> Recomput
     as_of = min(period.end, _last_heard(db, period))
     if final is not None and final.kind in SUMMARIES:
         as_of = period.end
-    facts, tz = facts_of(db, tenant, period.start, as_of, plan)
+    known_at = None
+    if final is not None and said is not None and final.kind in SUMMARIES:
+        # As it stood when it was sealed: what was known of gaps, and who stated strays.
+        known_at = final.sealed_at
+        plan = replace(
+            plan,
+            default=tenant if said["unclassified"] is not None else None,
+            methods={pbx: how["method"] for pbx, how in said["sampling"].items()},
+        )
+    facts, tz = facts_of(db, tenant, period.start, as_of, plan, known_at=known_at)
     found = content(state(facts, period, as_of, tz), evidence=True)
     if said is None or final is None or final.kind == "interim":
         return Recomputed(found, None, ())
     # What the machine said of its clock when it sealed is no figure of the ledger.
     found["clock"]["synchronised"] = said["clock"]["synchronised"]
     return Recomputed(found, final, tuple(_differences(said, found, "")))
+
+
+def recompute_each(
+    db: Database, plan: Plan, tenants: Iterable[str], period: str | None
+) -> dict[str, Recomputed]:
+    """Recompute a period, by its name, of each tenant that has it; the youngest of each without a name.
+
+    Raises:
+        Unknown: None of them has it.
+    """
+    found: dict[str, Recomputed] = {}
+    missing: Unknown | None = None
+    for tenant in tenants:
+        try:
+            found[tenant] = recompute(db, plan, tenant, period_named(db, tenant, period))
+        except Unknown as error:
+            missing = error
+    if not found:
+        raise missing or Unknown("there is no tenant yet", hint="start the agent once: pbx-meter run")
+    return found
 
 
 def _data(record: Sealed) -> dict[str, Any] | None:
@@ -116,7 +146,7 @@ def _differences(sealed: Any, found: Any, path: str) -> Iterable[str]:
         yield f"{path}: sealed {sealed!r}, recomputed {found!r}"
 
 
-def replace_refused(db: Database, plan: Plan, key: PrivateKey, record_id: str, now: Instant) -> Sealed:
+def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, now: Instant) -> Sealed:
     """Seal a correction in the place of a summary that the receiver refused, from the ledger as it is now.
 
     Raises:
@@ -145,13 +175,13 @@ def replace_refused(db: Database, plan: Plan, key: PrivateKey, record_id: str, n
         USAGE_SUMMARY, dict(plan.agent), found.tenant,
         f"{found.tenant}/{period.name}/correction/{revision}", now, data,
     )  # fmt: skip
-    return seal(db, said, key=key, kind="correction", tenant=found.tenant, period=period,
-                revision=revision, now=now)  # fmt: skip
+    return seal(db, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
+                period=period, revision=revision, now=now)  # fmt: skip
 
 
-def change_key(db: Database, plan: Plan, state_dir: Any, now: Instant) -> PublicKey:
-    """Seal the record by which a new key follows the present one. Call `keys.adopt` once it is stored."""
-    old, new = keys.load(state_dir), keys.begin_change(state_dir)
+def change_key(db: Database, plan: Plan, state_dir: Path, now: Instant) -> PublicKey:
+    """Seal the record by which a new key follows the present one. Call `keys.current` once it is stored."""
+    old, new = keys.current(db, state_dir), keys.begin_change(state_dir)
     chain = records.chain(db) or records.begin_chain(db, new_chain_id(), None)
     head = records.head(db, chain.number)
     number = 1 + sum(r.kind == "key-change" for r in records.every(db))
@@ -166,6 +196,7 @@ def change_key(db: Database, plan: Plan, state_dir: Any, now: Instant) -> Public
         now=now,
     )
     seal(db, said, key=old, kind="key-change", tenant=None, period=None, revision=number, now=now)
+    ledger.keep_fact(db, keys.FACT, new.public.thumbprint)
     return new.public
 
 
@@ -179,7 +210,8 @@ def new_chain(db: Database, position: Position | None) -> records.Chain:
 
 def take_receipts(db: Database, lines: Iterable[str], receiver: PublicKey) -> tuple[int, list[str]]:
     """Keep receipts that came by file; return how many, and what was wrong with the others."""
-    by_hash = {r.sha256: r for r in records.every(db)}
+    chains = [c.number for c in records.chains(db)]
+    by_hash = {r.sha256: r for number in chains for r in records.every(db, number=number)}
     kept, wrong = 0, []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -191,7 +223,7 @@ def take_receipts(db: Database, lines: Iterable[str], receiver: PublicKey) -> tu
             continue
         record = by_hash.get(receipt.sha256)
         if record is None:
-            wrong.append(f"line {number}: the receipt of a record that is not in this chain")
+            wrong.append(f"line {number}: the receipt of a record that is not this agent's")
             continue
         records.receipted(db, record.chain, record.sequence, line.strip(), receipt.status, receipt.reason)
         kept += 1

@@ -4,7 +4,7 @@
 - A key is written whole or not at all, and never over another one.
 - A key change makes a *pending* key beside the present one. The key-change record is
   sealed with the present key (`change_record`), and only then does `adopt` put the
-  pending key in its place: killed in between, the next start adopts it.
+  pending key in its place: killed in between, whoever seals next adopts it (`current`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from agent.store import ledger
+from agent.store.database import Database
 from meter import messages, periods, signature
 from meter.model import DEFINITION, Instant
 from meter.schema import KEY_CHANGE
@@ -21,6 +23,9 @@ from meter.signature import PrivateKey, Unverified
 
 KEY_FILE: Final = "signing-key.json"
 PENDING_FILE: Final = "signing-key-pending.json"
+
+#: The fact that names the key of the newest key-change record; absent: there was none.
+FACT: Final = "signing_key"
 
 _OTHERS: Final = 0o077
 
@@ -45,6 +50,16 @@ def load(state_dir: Path) -> PrivateKey:
         KeyTrouble: There is none, others may read it, or it is damaged.
     """
     return _read(state_dir / KEY_FILE)
+
+
+def current(db: Database, state_dir: Path) -> PrivateKey:
+    """Return the key that signs the next record; finish a change that was begun. Call it in a write transaction.
+
+    Raises:
+        KeyTrouble: As `load` and `adopt`.
+    """
+    named = ledger.fact(db, FACT)
+    return load(state_dir) if named is None else adopt(state_dir, named)
 
 
 def load_or_make(state_dir: Path) -> PrivateKey:

@@ -9,8 +9,8 @@ from typing import Any, Final, TextIO
 
 import structlog
 
-#: Longer digit runs may be telephone numbers. Ids and instants are logged as such, not as text.
-_NUMBER: Final = re.compile(r"(?<![\w.-])\+?\d{7,}(?![\w.-])")
+#: Longer digit runs may be telephone numbers; within hexadecimal they are a hash's.
+_NUMBER: Final = re.compile(r"(?<![0-9a-fA-F])\+?\d{6,}(?![0-9a-fA-F])")
 _SECRET: Final = re.compile(r"secret|password|token|authorization", re.IGNORECASE)
 
 
@@ -19,8 +19,8 @@ def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     for key, value in event.items():
         if _SECRET.search(key):
             event[key] = "(hidden)"
-        elif isinstance(value, str):
-            event[key] = _NUMBER.sub("(number)", value)
+        elif key != "timestamp" and not isinstance(value, int | float | bool | None):
+            event[key] = _NUMBER.sub("(number)", str(value))
     return event
 
 

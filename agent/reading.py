@@ -69,7 +69,7 @@ class ExtensionReading:
         if read_at is None or now - read_at >= self._every_ms[name]:
             return True
         for contract in self._contracts.values():
-            if name in contract.terms.pbxs:
+            if name in contract.terms.user_pbxs:
                 period = self._calendars[contract.tenant].at(now)
                 if read_at < max(period.start, period.end - HOUR_MS) <= now:
                     return True
@@ -90,12 +90,12 @@ class ExtensionReading:
         self._tried_at.pop(name, None)
 
     def _tenants_on(self, pbx: str) -> list[str | None]:
-        return [c.tenant for c in self._contracts.values() if pbx in c.terms.pbxs] + [None]
+        return [c.tenant for c in self._contracts.values() if pbx in c.terms.user_pbxs] + [None]
 
     def _keep(self, db: Database, pbx: str, found: ExtensionList) -> None:
         """Count the list per tenant, compare it with the last one of its source, and keep it."""
         owners = {
-            extension.number: self._tenancy.user_of(pbx, extension.number)
+            self._tenancy.redacted(extension.number): self._tenancy.user_of(pbx, extension.number)
             for extension in found.extensions
             if self._tenancy.is_billed(pbx, extension.endpoint)
         }

@@ -19,7 +19,6 @@ from meter.account import Account
 from meter.capacity import Watch
 from meter.levels import Levels
 from meter.model import Instant, Known
-from meter.periods import period_of
 from meter.watched import Changes
 
 
@@ -77,6 +76,7 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         contracts[tenant.id] = agreed = _agree(db, agreed, now)
         calendars[tenant.id] = calendar
         accounts[tenant.id] = _account(db, agreed, calendar, now)
+    _dismiss(db, set(contracts), now)
     changes = levels.drain()
     ledger.record(db, changes, ())
     return Restored(
@@ -84,7 +84,10 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         contracts,
         accounts,
         calendars,
-        watches={tenant: Watch(**json.loads(watch)) for tenant, watch in notices.remembered(db).items()},
+        watches={
+            tenant: replace(Watch(**json.loads(watch)), observed=False)
+            for tenant, watch in notices.remembered(db).items()
+        },
         numbers=notices.numbers(db),
         changes=changes,
         away_ms=0 if heard is None else max(0, now - heard),
@@ -102,13 +105,20 @@ def _retire(db: Database, configured: set[str]) -> None:
     ledger.record(db, changes, ())
 
 
+def _dismiss(db: Database, configured: set[str], now: Instant) -> None:
+    """Write down which tenants are configured no longer: from now on nothing is observed of them."""
+    for tenant in agreements.tenants(db):
+        last = agreements.terms(db, tenant)[-1]
+        if tenant not in configured and last.pbxs:
+            agreements.agree(db, replace(last, at=now, lines=None, pbxs=()))
+
+
 def _agree(db: Database, agreed: Contract, now: Instant) -> Contract:
     """Date a contract's terms, and write them down if they are new."""
     known = agreements.terms(db, agreed.tenant)
     if known and same(known[-1], agreed.terms):
         return replace(agreed, terms=known[-1])
-    at = now if known else period_of(now, agreed.kind, agreed.tz).start
-    terms = replace(agreed.terms, at=at)
+    terms = replace(agreed.terms, at=now)
     agreements.agree(db, terms)
     return replace(agreed, terms=terms)
 

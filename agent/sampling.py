@@ -27,12 +27,15 @@ from meter.events import Event, Snapshot
 from meter.fold import Figures
 from meter.levels import Levels
 from meter.model import Cause, Instant
+from meter.presence import FOREVER
 from meter.watched import Changes
 
 log = structlog.get_logger(__name__)
 
 #: The longest time between two commits, in s.
 COMMIT_EVERY_S: Final = 1.0
+#: How often the time is minded, in s.
+BEAT_S: Final = 0.5
 #: The event loop stood still if it did not turn for so long, in ms.
 STALL_MS: Final = 2_000
 
@@ -78,7 +81,9 @@ class Sampling:
         self._pending = Changes()
         self._alerts = Alerts()
         self._steps: list[Step] = []
+        self._repairs: dict[str, tuple[int, int]] = {}
         self._wake = asyncio.Event()
+        self._committing = asyncio.Lock()
         self._turned = clock.boot()
         self.turned_at = clock.now()
         self._distrust_before: Instant = 0  # snapshots asked for earlier may have been stale when read
@@ -110,6 +115,18 @@ class Sampling:
             touched.update(self._tenants_on[pbx])
             self._settle(pbx)
         self._judge(touched)
+        if snapshot:
+            self._say_repairs(pbx)
+
+    def _say_repairs(self, pbx: str) -> None:
+        """Log what a snapshot had to repair."""
+        watched = self.levels.pbxs[pbx]
+        counted = (watched.missed_starts, watched.missed_hangups)
+        before = self._repairs.get(pbx, (0, 0))
+        if counted != before:
+            starts, hangups = (now - then for now, then in zip(counted, before, strict=True))
+            log.warning("snapshot.repaired", pbx=pbx, missed_starts=starts, missed_hangups=hangups)
+        self._repairs[pbx] = counted
 
     def lost(self, pbx: str, at: Instant, cause: Cause) -> None:
         """Open a gap: the link to a PBX is lost, which was last heard at `at`."""
@@ -181,6 +198,17 @@ class Sampling:
         """Return a tenant's figures of the period that contains `at`, up to it."""
         return self.accounts[tenant].view(at)
 
+    async def views(self, at: Instant) -> dict[str, Figures]:
+        """Return every tenant's figures up to an instant, without keeping the event loop.
+
+        While a PBX is not seen, what came since from the tenant's other PBXs is folded anew
+        each time: with many legs that takes its time, so it is done in a thread, over copies.
+        """
+        for calendar in self.calendars.values():
+            calendar.at(at)  # opened here, so that the thread only looks
+        twins = {tenant: account.copy() for tenant, account in self.accounts.items()}
+        return await asyncio.to_thread(lambda: {tenant: twin.view(at) for tenant, twin in twins.items()})
+
     def _judge(self, tenants: set[str]) -> None:
         if self.alerting is None:
             return
@@ -218,13 +246,29 @@ class Sampling:
         finally:
             if self.alerting is not None:
                 self.alerting.keep_watches()
-            await asyncio.shield(self.commit())
+            await self.commit()
+
+    async def beat(self) -> None:
+        """Mind the time, and wait for nothing else: only so is a late turn the event loop's own."""
+        while True:
+            await self._clock.sleep(BEAT_S)
+            self.mind_time()
 
     async def commit(self) -> None:
-        """Write everything that is new, and up to when each PBX was heard. Failing, keep it all."""
-        changes, self._pending = self._pending, Changes()
+        """Write everything that is new, and up to when each PBX was heard. Failing, keep it all.
+
+        One commit at a time, and each to its end: whoever is cancelled in it leaves it running.
+        """
+        await asyncio.shield(self._commit())
+
+    async def _commit(self) -> None:
+        async with self._committing:
+            await self._write()
+
+    async def _write(self) -> None:
         if self.alerting is not None:
             self._alerts.absorb(self.alerting.drain())
+        changes, self._pending = self._pending, Changes()
         alerts, self._alerts = self._alerts, Alerts()
         steps, self._steps = self._steps, []
         now = self.turned_at
@@ -240,20 +284,38 @@ class Sampling:
 
         try:
             await self._store.write(work)
-        except StoreError as error:
-            if str(error) != str(self.disk):
-                log.error("ledger.commit_failed", error=str(error), hint=error.hint)  # noqa: TRY400 - an outage, not a bug
-            self.disk = error
+        except BaseException as error:
             changes.absorb(self._pending)
             self._pending = changes
             alerts.absorb(self._alerts)
             self._alerts = alerts
             self._steps = steps + self._steps
+            if not isinstance(error, StoreError):
+                raise
+            self._disk_fails(error)
         else:
-            if self.disk is not None:
-                log.info("ledger.commit_works_again")
-            self.disk = None
-            if alerts.rows:
-                self.wake_lanes()
-            for notice in alerts.notices:
-                log.info("notice.written", id=notice.id, kind=notice.kind.value, level=notice.level)
+            self._disk_works(alerts)
+
+    def _disk_fails(self, error: StoreError) -> None:
+        if str(error) != str(self.disk):
+            log.error("ledger.commit_failed", error=str(error), hint=error.hint)
+        self.disk = error
+
+    def _disk_works(self, alerts: Alerts) -> None:
+        if self.disk is not None:
+            log.info("ledger.commit_works_again")
+        self.disk = None
+        if alerts.rows:
+            self.wake_lanes()
+        for notice in alerts.notices:
+            log.info("notice.written", id=notice.id, kind=notice.kind.value, level=notice.level)
+
+    def known_up_to(self, tenant: str) -> Instant:
+        """Return up to when nothing about a tenant can change any more, for all that is known now.
+
+        A PBX that is not seen has said what it had to say; while the disk fails, nothing is known.
+        """
+        if self.disk is not None:
+            return 0
+        pbxs = (self.levels.pbxs[name] for name in self.contracts[tenant].terms.pbxs)
+        return min((FOREVER if pbx.gap is not None else pbx.agreed_at for pbx in pbxs), default=FOREVER)

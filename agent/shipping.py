@@ -16,19 +16,25 @@ import structlog
 
 from agent.clock import Clock
 from agent.store import outbox, records
-from agent.store.database import Store
+from agent.store.database import Database, Store, StoreError
 from agent.store.outbox import Waiting
 from agent.upstream import Judged, Position, Standing, Step, Upstream, Verdict, compare
-from delivery.courier import Courier, Delivered, Parcel, Refused, TryAgain
+from delivery.courier import Courier, Delivered, Outcome, Parcel, Refused, TryAgain
 from delivery.plan import PLANS, UPSTREAM, wait_s
 from meter.signature import PrivateKey
 
 log = structlog.get_logger(__name__)
 
-#: Parcels of one lane that are on their way at once.
-AT_ONCE: Final = 4
+#: Parcels of one lane that are on their way at once, in all and to one target: a dead
+#: target must not take all the places.
+AT_ONCE: Final = 8
+AT_ONCE_TO_ONE: Final = 2
+#: Rows that are looked at, at most, to find some that may leave.
+LOOK_AT: Final = 64
 #: The longest sleep, so that rows that others wrote are found.
 LOOK_EVERY_S: Final = 30.0
+#: How soon a disk that failed is tried again.
+DISK_AGAIN_S: Final = 2.0
 #: How often an agent that is not enrolled looks whether it is by now.
 ENROLMENT_EVERY_S: Final = 2.0
 
@@ -54,7 +60,7 @@ class Bell:
 
 
 class Lane:
-    """Carries the rows of one lane.
+    """Carries the rows of one lane, several at once, so that a slow one costs its own time only.
 
     Args:
         lane: Its name, which also names its plan.
@@ -68,43 +74,80 @@ class Lane:
         self._courier = courier
         self._store = store
         self._clock = clock
+        self._away: dict[int, str] = {}  # rows that are being carried, with their targets
+        #: What became of rows and could not be written down: never to be carried again before it is.
+        self._unwritten: dict[int, Callable[[Database], None]] = {}
 
     async def run(self) -> None:
         """Carry what is due, for ever."""
-        while True:
-            now = self._clock.now()
-            rows = await self._store.read(lambda db: outbox.due(db, self._lane, now, AT_ONCE))  # noqa: B023 - used at once
-            if rows:
-                async with asyncio.TaskGroup() as group:
-                    for row in rows:
-                        group.create_task(self._carry(row))
-                continue
-            due_at = await self._store.read(lambda db: outbox.next_due(db, self._lane))
-            wait = LOOK_EVERY_S if due_at is None else (due_at - now) / 1000
-            await self.bell.wait(min(max(wait, 0.02), LOOK_EVERY_S))
+        said = ""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    wait = await self._send_out(group)
+                except StoreError as error:
+                    if str(error) != said:
+                        log.error("lane.hindered", lane=self._lane, error=str(error), hint=error.hint)  # noqa: TRY400 - no bug
+                    said, wait = str(error), DISK_AGAIN_S
+                else:
+                    said = ""
+                await self.bell.wait(min(max(wait, 0.02), LOOK_EVERY_S))
+
+    async def _send_out(self, group: asyncio.TaskGroup) -> float:
+        """Begin to carry what may leave now; return in how many seconds something more may."""
+        await self._write_outcomes()
+        now = self._clock.now()
+        for row in await self._store.read(lambda db: outbox.due(db, self._lane, now, LOOK_AT)):
+            if self._may_leave(row):
+                self._away[row.row] = row.target
+                group.create_task(self._carry(row))
+        due_at = await self._store.read(lambda db: outbox.next_due(db, self._lane, now))
+        return LOOK_EVERY_S if due_at is None else (due_at - now) / 1000
+
+    def _may_leave(self, row: Waiting) -> bool:
+        targets = list(self._away.values())
+        return (
+            row.row not in self._away
+            and row.row not in self._unwritten
+            and len(targets) < AT_ONCE
+            and (targets.count(row.target) < AT_ONCE_TO_ONE)
+        )
 
     async def _carry(self, row: Waiting) -> None:
         parcel = Parcel(row.id, row.lane, row.target, row.body, row.attempts + 1)
-        outcome = await self._courier.carry(parcel)
+        try:
+            outcome = await self._courier.carry(parcel)
+        except Exception:
+            log.exception("parcel.courier_failed", lane=row.lane, id=row.id)
+            outcome = TryAgain("the courier failed: the log says why; please report it")
+        self._unwritten[row.row] = self._settled(parcel, row, outcome)
+        del self._away[row.row]
+        self.bell.ring()
+
+    async def _write_outcomes(self) -> None:
+        """Write down what became of rows. A disk that fails keeps them here, and nothing is sent twice."""
+        for row, settle in list(self._unwritten.items()):
+            await self._store.write(settle)
+            del self._unwritten[row]
+
+    def _settled(self, parcel: Parcel, row: Waiting, outcome: Outcome) -> Callable[[Database], None]:
+        """Log what became of a row, and return how to write it down."""
         now = self._clock.now()
         if isinstance(outcome, Delivered):
-            await self._store.write(lambda db: outbox.delivered(db, row.row, now))
             log.info("parcel.delivered", lane=row.lane, id=row.id, attempt=parcel.attempt)
-            return
+            return lambda db: outbox.delivered(db, row.row, now)
+        why = outcome.why
         wait = wait_s(PLANS[row.lane], attempt=parcel.attempt, outcome=outcome, random=random.random)
         if wait is None:
-            hint = (
-                outcome.hint
-                if isinstance(outcome, Refused)
-                else "mend the cause, then: pbx-meter outbox retry"
-            )
-            await self._store.write(lambda db: outbox.park(db, row.row, now, outcome.why, hint))
-            log.error("parcel.parked", lane=row.lane, id=row.id, why=outcome.why, hint=hint)
-            return
-        due_at = now + int(wait * 1000)
-        await self._store.write(lambda db: outbox.again(db, row.row, due_at, outcome.why))
+            hint = "mend the cause, then: pbx-meter outbox retry"
+            if isinstance(outcome, Refused) and outcome.hint:
+                hint = f"{outcome.hint}; then: pbx-meter outbox retry"
+            log.error("parcel.parked", lane=row.lane, id=row.id, why=why, hint=hint)
+            return lambda db: outbox.park(db, row.row, now, why, hint)
         if parcel.attempt == 1:
-            log.warning("parcel.put_off", lane=row.lane, id=row.id, why=outcome.why)
+            log.warning("parcel.put_off", lane=row.lane, id=row.id, why=why)
+        due_at = now + int(wait * 1000)
+        return lambda db: outbox.again(db, row.row, due_at, why)
 
 
 class Shipping:
@@ -196,11 +239,7 @@ class Shipping:
             return False
         jws = found[0].jws
         if jws is None:
-            await self._halt(
-                f"the receiver asks for record {sequence}, which is kept no longer. "
-                "Ask the provider for a fresh invitation, then type: pbx-meter enrol"
-            )
-            return False
+            return self._hold(f"the receiver asks for record {sequence}, which is kept no longer")
         return await self._understand(await upstream.post(jws), number, sequence)
 
     async def _understand(self, judged: Judged, number: int, sequence: int) -> bool:
@@ -221,7 +260,9 @@ class Shipping:
 
     async def _send_from(self, expected: int, number: int, sequence: int) -> bool:
         last = (await self._store.read(lambda db: records.head(db, number))).sequence - 1
-        if expected == sequence or not 1 <= expected <= last + 1:
+        if expected == sequence:
+            return self._hold(f"the receiver asks for record {sequence} and does not take it")
+        if not 1 <= expected <= last + 1:
             await self._halt(
                 f"the receiver expects record {expected}, this agent has 1 to {last}: one of the two was "
                 "restored from an older copy. Ask the provider, then type: pbx-meter chain new"
@@ -230,6 +271,14 @@ class Shipping:
         log.warning("upstream.sends_again", from_sequence=expected)
         self._cursor = (number, expected)
         return True
+
+    def _hold(self, why: str) -> bool:
+        """Send nothing until something changes; sealing goes on."""
+        said = f"{why}. Ask the provider for a fresh invitation, then type: pbx-meter enrol"
+        if said != self.trouble:
+            log.error("upstream.held", why=said)
+        self.trouble, self._cursor = said, None
+        return False
 
     async def _keep_receipt(self, judged: Judged, number: int, sequence: int) -> None:
         receipt = judged.receipt_jws or ""

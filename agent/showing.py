@@ -42,7 +42,7 @@ def length(ms: int) -> str:
     for size, big, part, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:
             return f"{seconds // size} {big} {seconds % size // part} {small}"
-    return f"{ms / 1000:.1f} s"
+    return f"{ms // 100 / 10:.1f} s"
 
 
 def coverage(found: Mapping[str, int]) -> str:
@@ -81,7 +81,12 @@ class _Bar:
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
         room = options.max_width - 6 - len(self._said)
-        yield Text("  ") + bar(self._level, self._capacity, max(_NARROWEST, min(_WIDEST, room))) + "  " + self._said
+        yield (
+            Text("  ")
+            + bar(self._level, self._capacity, max(_NARROWEST, min(_WIDEST, room)))
+            + "  "
+            + self._said
+        )
 
 
 # --- status ----------------------------------------------------------------------------------
@@ -117,7 +122,9 @@ def _tenant(name: str, tenant: dict[str, Any]) -> Iterable[RenderableType]:
     basis, capacity = tenant["basis"], tenant["capacity"]
     level = tenant["levels"][basis]["now"]
     title = name if tenant["name"] == name else f"{tenant['name']} ({name})"
-    yield Text.assemble((title, "bold"), f", {tenant['period']}, {coverage(tenant['coverage'])} of it observed")
+    yield Text.assemble(
+        (title, "bold"), f", {tenant['period']}, {coverage(tenant['coverage'])} of it observed"
+    )
     if not tenant["observed"]:
         what = "the levels are unknown" if level is None else "the levels may be higher"
         yield Text(f"  not every PBX is seen now: {what}", style="bold yellow")
@@ -129,7 +136,12 @@ def _tenant(name: str, tenant: dict[str, Any]) -> Iterable[RenderableType]:
         yield _Bar(level, capacity, said + (Text(", OVER", style="bold red") if over else Text()))
     yield _levels(tenant)
     overruns, package = tenant["overruns"], tenant["smallest_fitting_package"]
-    said_over = "not counted" if capacity is None else f"{overruns['count']}, {length(overruns['total_ms'])} in all"
+    if capacity is None:
+        said_over = "not counted"
+    elif tenant["levels"][basis]["peak"] is None:
+        said_over = "?"
+    else:
+        said_over = f"{overruns['count']}, {length(overruns['total_ms'])} in all"
     fits = "" if package is None else f"; smallest fitting package: {package}"
     yield Text(f"  overruns: {said_over}; users: {number(tenant['users'])}{fits}")
 
@@ -139,7 +151,7 @@ def _levels(tenant: dict[str, Any]) -> Table:
     table.add_column("", width=13)
     table.add_column("now", justify="right")
     table.add_column("peak", justify="right")
-    table.add_column("since", overflow="fold")
+    table.add_column("reached at", overflow="fold")
     for key, level in tenant["levels"].items():
         at = level["peak_at"]
         reached = "" if at is None else clock(instant(at), tenant.get("timezone", "UTC"))
@@ -148,7 +160,6 @@ def _levels(tenant: dict[str, Any]) -> Table:
             f"  {key}{' *' if billed else ''}", number(level["now"]), number(level["peak"]), reached,
             style="bold" if billed else "",
         )  # fmt: skip
-    table.columns[3].header = "reached at"
     return table
 
 
@@ -157,8 +168,8 @@ def _pbx(name: str, pbx: dict[str, Any]) -> Iterable[Text]:
     yield Text.assemble(
         (name, "bold"), ": link ", (pbx["link"], "green" if up else "bold red"),
         "" if pbx["observed"] else (", not observed", "bold yellow"),
-        f"; {pbx['snapshots']} snapshots mended {pbx['missed_starts']} missed starts "
-        f"and {pbx['missed_hangups']} missed hangups",
+        f"; {pbx['snapshots']} snapshots, {pbx['missed_starts']} missed starts, "
+        f"{pbx['missed_hangups']} missed hangups",
     )  # fmt: skip
     for kind in ("unclassified", "unassigned"):
         if pbx[kind]:
@@ -237,10 +248,11 @@ def _level(name: str, level: dict[str, Any], zone: str, *, billed: bool) -> Iter
     yield line
     shares, busy = level["minute_peak_percentiles"] or {}, level["busy_hour"]
     said = [f"{share} % of the minutes up to {number(value)}" for share, value in shares.items()]
-    if busy is not None:
-        said.append(f"busy hour {clock(instant(busy['start']), zone)}, mean {busy['mean_milli'] / 1000:.2f}")
     if said:
         yield Text("    " + "; ".join(said), style="dim")
+    if busy is not None:
+        hour = clock(instant(busy["start"]), zone)
+        yield Text(f"    busy hour {hour}, mean {busy['mean_milli'] / 1000:.2f}", style="dim")
 
 
 def _gaps(seen: dict[str, Any], zone: str) -> Iterable[Text]:

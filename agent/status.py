@@ -51,13 +51,14 @@ class Status:
 
     async def read(self, now: Instant) -> dict[str, Any]:
         """Return everything as plain values; field names are fixed, null is unknown."""
-        readings, rows, sealed = await self._store.read(self._rows)
+        users, rows, sealed = await self._store.read(self._rows)
+        figures = await self._sampling.views(now)
         waiting = sealed["sealed"] - sealed["receipted"] if self._shipping else 0
         return {
             "agent": {"id": self._agent, "version": self._version},
             "at": iso(now),
             "tenants": {
-                tenant: self._tenant(tenant, now, readings.get(tenant)) for tenant in self._sampling.contracts
+                tenant: self._tenant(tenant, found, users.get(tenant)) for tenant, found in figures.items()
             },
             "pbxs": {link.connector.name: self._pbx(link) for link in self._links},
             "outbox": {"waiting": rows["waiting"] + waiting, "parked": rows["parked"]},
@@ -67,14 +68,13 @@ class Status:
 
     def _rows(self, db: Database) -> tuple[dict[str, int | None], dict[str, int], dict[str, int]]:
         users = {
-            tenant: readings.users_now(db, tenant, contract.terms.pbxs)
+            tenant: readings.users_now(db, tenant, contract.terms.user_pbxs)
             for tenant, contract in self._sampling.contracts.items()
         }
         return users, outbox.counts(db), records.counts(db)
 
-    def _tenant(self, tenant: str, now: Instant, users: int | None) -> dict[str, Any]:
+    def _tenant(self, tenant: str, figures: Figures, users: int | None) -> dict[str, Any]:
         contract = self._sampling.contracts[tenant]
-        figures = self._sampling.view(tenant, now)
         levels_now = self._sampling.levels.now(tenant)
         watched = self._sampling.levels.pbxs
         blind = all(watched[pbx].gap is not None for pbx in contract.terms.pbxs)

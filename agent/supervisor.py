@@ -8,6 +8,7 @@ somebody looks.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -15,6 +16,8 @@ from typing import Final
 import structlog
 
 from agent.clock import Clock
+from agent.keys import KeyTrouble
+from agent.store.database import StoreError
 from connectors.connector import Connector
 from connectors.errors import ConnectorError, Denied
 from meter.events import Event
@@ -47,15 +50,26 @@ def waits(*, denied: bool, attempt: int, jitter: Callable[[], float] = random.ra
 async def keep(name: str, clock: Clock, loop: Callable[[], Awaitable[None]]) -> None:
     """Run a loop for ever, through its bugs.
 
+    A disk or a key that can't be used is no bug: it is said once, and tried again until it works.
+
     Raises:
         Bugged: It failed too often in a row.
     """
-    bugs = 0
+    bugs = outages = 0
+    said = ""
     while True:
         began = clock.boot()
         try:
             await loop()
+        except (StoreError, KeyTrouble) as error:
+            _leave_if_cancelled()
+            outages = outages + 1 if clock.boot() - began < WORKED_MS else 1
+            if str(error) != said:
+                log.error("loop.hindered", loop=name, error=str(error), hint=error.hint)  # noqa: TRY400 - no bug
+            said = str(error)
+            await clock.sleep(waits(denied=False, attempt=outages))
         except Exception as error:
+            _leave_if_cancelled()
             bugs = bugs + 1 if clock.boot() - began < WORKED_MS else 1
             log.exception("loop.failed", loop=name, in_a_row=bugs)
             if bugs >= MOST_BUGS:
@@ -64,6 +78,13 @@ async def keep(name: str, clock: Clock, loop: Callable[[], Awaitable[None]]) -> 
             await clock.sleep(waits(denied=False, attempt=bugs))
         else:
             return
+
+
+def _leave_if_cancelled() -> None:
+    """End here if somebody wants the task to end, though something else was raised meanwhile."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class Link:
@@ -94,11 +115,13 @@ class Link:
         self._take = take
         self._lost = lost
         self._attempt = 0
+        self._up_since: int | None = None
 
     async def follow(self) -> None:
         """Serve one connection after another."""
         while True:
             began_at = self._clock.now()
+            self._up_since = None
             try:
                 await self.connector.serve(self._sink)
             except ConnectorError as error:
@@ -107,14 +130,15 @@ class Link:
             except Exception:
                 self._end(Cause.AGENT_STALLED, began_at)
                 raise
-            self._attempt += 1
+            worked = self._up_since is not None and self._clock.boot() - self._up_since >= WORKED_MS
+            self._attempt = 1 if worked else self._attempt + 1
             denied = isinstance(self.trouble, Denied)
             await self._clock.sleep(waits(denied=denied, attempt=self._attempt))
 
     def _sink(self, events: Sequence[Event]) -> None:
         if not self.up:
             log.info("link.up", pbx=self.connector.name)
-            self.up, self.trouble, self._attempt = True, None, 0
+            self.up, self.trouble, self._up_since = True, None, self._clock.boot()
         self._take(self.connector.name, events)
 
     def _end(self, cause: Cause, began_at: Instant) -> None:

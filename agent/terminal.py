@@ -22,12 +22,14 @@ import click
 from rich.console import Console
 
 from agent import desk, keys
+from agent.closing import Halted
 from agent.store.database import NAME, Database, Store, StoreError
 from agent.supervisor import Bugged
 from config.model import Config
 from config.problems import ConfigError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 PROBLEM: Final = 1
 USAGE: Final = 2
@@ -39,16 +41,22 @@ CONFIG: Final = 78
 console = Console()
 complaints = Console(stderr=True)
 
-with_config = click.option(
-    "--config",
-    "-c",
-    "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("/etc/pbx-meter/pbx-meter.toml"),
-    show_default=True,
-    envvar="PBX_METER_CONFIG",
-    help="The configuration.",
-)
+
+def with_config_as(name: str) -> Callable[[F], F]:
+    """Return the option for the configuration's file, given to the command as `name`."""
+    return click.option(
+        "--config",
+        "-c",
+        name,
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=Path("/etc/pbx-meter/config.toml"),
+        show_default=True,
+        envvar="PBX_METER_CONFIG",
+        help="The configuration.",
+    )
+
+
+with_config = with_config_as("file")
 with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -67,6 +75,8 @@ class Commands(click.Group):
             fail(STATE, str(error), error.hint)
         except desk.Unknown as error:
             fail(PROBLEM, str(error), error.hint)
+        except Halted as error:
+            fail(PROBLEM, f"nothing is sealed: {error}")
         except Bugged as error:
             fail(BUG, str(error), "the log above says where; please report it")
 

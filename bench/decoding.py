@@ -60,7 +60,7 @@ def our_link(chunks: list[bytes]) -> None:
     """Read as the connection itself does, with all its book-keeping."""
 
     async def read() -> None:
-        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda _: None, lambda: None)
+        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda: 7, lambda _: None, lambda: None)
         for chunk in chunks:
             link.data_received(chunk)
 

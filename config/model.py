@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
@@ -65,6 +66,20 @@ def _path(path: Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "")) / path
 
 
+def _authority(path: Path) -> Path:
+    """Return the file if TLS can use it."""
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ssl.SSLError) as error:
+        why = (
+            "is not there"
+            if isinstance(error, FileNotFoundError)
+            else "holds no certificate that can be read"
+        )
+        raise wrong(f"{path.name} {why}", _CA_SAYS) from None
+    return path
+
+
 def _url(url: str) -> str:
     """Return the URL if what goes there can't be read on the way."""
     parts = urlsplit(url)
@@ -105,9 +120,10 @@ Bool: TypeAlias = Annotated[bool, Field(strict=True)]
 Lines: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 File: TypeAlias = Annotated[Path, AfterValidator(_path)]
+Authority: TypeAlias = Annotated[Path, AfterValidator(_path), AfterValidator(_authority)]
 Url: TypeAlias = Annotated[Line, AfterValidator(_url)]
 Address: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^[^\s@,;:<>()\"]+@[A-Za-z0-9.-]+$", max_length=254)
+    str, StringConstraints(pattern=r"^[!#-'*+\-./0-9=?A-Z^-~]+@[A-Za-z0-9.-]+$", max_length=254)
 ]
 Trunk: TypeAlias = Annotated[Line, AfterValidator(_trunk)]
 Trunks: TypeAlias = Annotated[tuple[Trunk, ...], AfterValidator(_unique)]
@@ -165,7 +181,7 @@ class Pbx(Section):
     username: Line = Field(description="the name of the AMI account in manager.conf")
     secret: Secret = Field(description="the AMI account's secret: secret, secret_file or secret_env")
     tls: Bool = Field(False, description="true for AMI over TLS, else false")
-    ca_file: File | None = Field(None, description=_CA_SAYS)
+    ca_file: Authority | None = Field(None, description=_CA_SAYS)
     trunks: Trunks = Field((), description=_TRUNKS_SAY)
     extensions: re.Pattern[str] | None = Field(None, description=_NUMBERS_SAY)
     exclude: re.Pattern[str] | None = Field(None, description=_NUMBERS_SAY)
@@ -253,7 +269,7 @@ class Smtp(Section):
     sender: Address = Field(description=_ADDRESS_SAYS)
     username: Line | None = Field(None, description="the account's name, if the server asks for one")
     password: Secret | None = Field(None, description="password, password_file or password_env")
-    ca_file: File | None = Field(None, description=_CA_SAYS)
+    ca_file: Authority | None = Field(None, description=_CA_SAYS)
 
 
 class Webhook(Section):
@@ -265,7 +281,7 @@ class Webhook(Section):
     tenants: Annotated[tuple[Slug, ...], AfterValidator(_unique)] | None = Field(
         None, description="a list of tenants' ids"
     )
-    ca_file: File | None = Field(None, description=_CA_SAYS)
+    ca_file: Authority | None = Field(None, description=_CA_SAYS)
 
 
 class Upstream(Section):
@@ -277,7 +293,7 @@ class Upstream(Section):
         ge=timedelta(seconds=1),
         description='how often the open period is told, as in "1h"',
     )
-    ca_file: File | None = Field(None, description=_CA_SAYS)
+    ca_file: Authority | None = Field(None, description=_CA_SAYS)
 
 
 class Brand(Section):

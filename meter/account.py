@@ -34,6 +34,15 @@ class Account:
         self._merges: list[Merge] = []
         self._terms: list[Terms] = []
 
+    def copy(self) -> Account:
+        """Return an independent copy; facts are shared, they never change."""
+        twin = Account.__new__(Account)
+        twin._frame_at, twin._settled_at = self._frame_at, self._settled_at
+        twin._fold = self._fold.copy()
+        twin._up, twin._legs, twin._gaps = dict(self._up), dict(self._legs), dict(self._gaps)
+        twin._merges, twin._terms = list(self._merges), list(self._terms)
+        return twin
+
     def agree(self, terms: Terms) -> None:
         """Take the terms that hold from an instant on, which is not settled yet."""
         self._terms.append(terms)

@@ -42,6 +42,7 @@ class Watch:
         period: The period that it holds for.
         lines: The capacity that it holds for.
         judged_at: When the level was last judged.
+        observed: Whether it was observed then.
         level: The level then.
         over_since: When the running overrun began; None: not over.
         episode_start: When the episode began; None: none runs.
@@ -54,6 +55,7 @@ class Watch:
     period: str
     lines: int
     judged_at: Instant
+    observed: bool = True
     level: int = 0
     over_since: Instant | None = None
     episode_start: Instant | None = None
@@ -84,8 +86,8 @@ def judge(
         period: The name of the period that contains `at`.
         at: The instant; never before the last one.
         level: The basis level from `at` on.
-        observed: Whether the time since the last judgement was observed; what was
-            not seen does not calm an episode.
+        observed: Whether the level is observed at this instant. Time counts as calm
+            between two judgements that both were: what was not seen calms nothing.
 
     Returns:
         What is to be remembered, and the notice that is due, or None.
@@ -93,9 +95,9 @@ def judge(
     if watch is None or watch.period != period or watch.lines != limits.lines:
         watch = Watch(period, limits.lines, at)
     calm_ms = watch.calm_ms
-    if observed and watch.over_since is None and watch.episode_start is not None:
+    if observed and watch.observed and watch.over_since is None and watch.episode_start is not None:
         calm_ms += at - watch.judged_at
-    watch = replace(watch, judged_at=at, calm_ms=calm_ms)
+    watch = replace(watch, judged_at=at, observed=observed, calm_ms=calm_ms)
     if level > limits.lines:
         return _over(watch, limits, at, level)
     return _not_over(watch, limits, at, level)
@@ -123,7 +125,7 @@ def _not_over(watch: Watch, limits: Limits, at: Instant, level: int) -> tuple[Wa
         if watch.calm_ms < CALM_MS:
             return watch, None
         ended = Decision(NoticeKind.ENDED, Reason.EPISODE_ENDED, at, level)
-        calm = Watch(watch.period, watch.lines, at, level, warned_at=watch.warned_at)
+        calm = Watch(watch.period, watch.lines, at, watch.observed, level, warned_at=watch.warned_at)
         return calm, ended
     threshold = limits.warn_at * limits.lines
     if 100 * level < threshold:
@@ -136,7 +138,10 @@ def _not_over(watch: Watch, limits: Limits, at: Instant, level: int) -> tuple[Wa
 
 
 def due_in(watch: Watch, limits: Limits) -> int | None:
-    """Return in how many ms time alone may make a notice due, if nothing else changes; None: never."""
+    """Return in how many ms time alone may make a notice due; None: never.
+
+    That is: if nothing else changes, and all the time is observed, from now on.
+    """
     if watch.episode_start is None:
         return None
     if watch.over_since is None:

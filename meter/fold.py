@@ -22,7 +22,7 @@ from meter import edges as edge
 from meter.calls import CallKey, Calls
 from meter.model import Direction, Gap, Instant, Leg, Level, Merge, Terms
 from meter.overruns import OverrunFigures, Overruns
-from meter.peaks import LevelFigures, LevelFold, Source
+from meter.peaks import LevelFigures, LevelFold, Sight, Source
 from meter.periods import Period, days, hours
 from meter.traffic import DIRECTIONS, Traffic, TrafficFigures
 
@@ -104,7 +104,6 @@ class Fold:
         self._overruns = Overruns()
         self._begun = False  # the levels at the first instant were read, after all edges of that instant
         self._over: tuple[Instant, int] | None = None  # since when the basis level is above, and how high
-        self._unread = False  # what is up at the start is read after the last edge of that instant
         self._history = [] if self._terms is None else [self._terms]
 
     def copy(self) -> Fold:
@@ -130,9 +129,13 @@ class Fold:
         return twin
 
     @property
-    def observed(self) -> bool:
-        """Whether all PBXs of the tenant are observed now."""
-        return not any(self._unseen.values())
+    def sight(self) -> Sight:
+        """How much of the tenant is observed now: by the terms in force, all of its PBXs, some, or none."""
+        pbxs = self._terms.pbxs if self._terms is not None else ()
+        unseen = sum(1 for pbx in pbxs if self._unseen.get(pbx))
+        if unseen == len(pbxs):
+            return Sight.BLIND
+        return Sight.PARTLY if unseen else Sight.WHOLE
 
     def feed(self, edges: Sequence[edge.Edge]) -> None:
         """Fold edges that follow on from those already fed, in their order.
@@ -146,17 +149,17 @@ class Fold:
         if early < len(edges) and edges[early][0] > start:
             self._begin()
         for at, group in groupby(edges[early:], key=itemgetter(0)):
-            was_observed, cut = self.observed, False
+            sight, cut = self.sight, False
             for _, _, what, fact, talked in group:
                 self._apply(at, what, fact, talked)
                 cut = cut or bool(what & (edge.UNSEEN | edge.SEEN))
-            self._read_levels(at, was_observed=was_observed, cut=cut)
-        if self.observed and not self._calls.channels:
+            self._read_levels(at, sight, cut=cut or sight is not self.sight)
+        if not self._calls.channels and not any(self._unseen.values()):
             self._names.clear()  # nothing that is up, or may turn out to be, goes by an old name
 
     def _begin(self) -> None:
         if not self._begun:
-            self._read_levels(self.frame.period.start, was_observed=self.observed, cut=False)
+            self._read_levels(self.frame.period.start, self.sight, cut=False)
 
     def _apply(self, at: Instant, what: int, fact: Leg | Merge | Gap | Terms, talked: int) -> None:
         if isinstance(fact, Leg):
@@ -211,15 +214,10 @@ class Fold:
             self._overruns.split()
             self._over = None
 
-    def _read_start(self) -> None:
-        """Read the levels at the period's start, unless an edge there has had them read."""
-        if self._unread:
-            self._read_levels(self.frame.period.start, was_observed=self.observed, cut=False)
-
-    def _read_levels(self, at: Instant, *, was_observed: bool, cut: bool) -> None:
-        """Bring every level up to date at `at`."""
+    def _read_levels(self, at: Instant, sight: Sight, *, cut: bool) -> None:
+        """Bring every level up to date at `at`; `sight` is of the time before it."""
         self._begun = True
-        if was_observed:
+        if sight is Sight.WHOLE:
             self._observed_ms += at - self._at
         self._at = at
         calls = self._calls
@@ -227,15 +225,18 @@ class Fold:
         for level, value in zip(Level, (calls.channels, calls.calls, calls.answered), strict=True):
             fold = self._levels[level]
             if fold.level != value:
-                fold.change(at, value, observed=was_observed, source=source)
+                fold.change(at, value, sight, source)
             elif cut:
-                fold.cut(at, observed=was_observed)
+                fold.cut(at, sight)
+        if cut:
+            self._note_overrun(at)
+            self._overruns.split()
         self._watch_capacity(at)
 
     def _watch_capacity(self, at: Instant) -> None:
         terms = self._terms
         level = self._levels[terms.basis].level if terms else 0
-        over = terms is not None and terms.lines is not None and level > terms.lines and self.observed
+        over = terms is not None and terms.lines is not None and level > terms.lines
         if self._over is not None and not (over and self._over[1] == level):
             self._note_overrun(at)
         if over and self._over is None:
@@ -251,14 +252,13 @@ class Fold:
     def advance(self, until: Instant) -> None:
         """Let time pass up to `until`, at most the end of the period, without any change."""
         if until > self.frame.period.start:
-            self._read_start()
-        if until > self.frame.period.start:
             self._begin()
-        if self.observed:
+        sight = self.sight
+        if sight is Sight.WHOLE:
             self._observed_ms += until - self._at
         self._at = until
         for fold in self._levels.values():
-            fold.account(until, observed=self.observed)
+            fold.account(until, sight)
 
     def figures(self, as_of: Instant) -> Figures:
         """Return every figure, with time accounted up to `as_of`. Spends the fold: ask a copy."""

@@ -36,7 +36,7 @@ class Levels:
     """The live state of all PBXs of one agent.
 
     Args:
-        tenancy: The operator's rules.
+        tenancy: The operator's rules, kept as an attribute.
         next_leg, next_gap: The ledger's next free row numbers.
 
     Attributes:
@@ -50,7 +50,7 @@ class Levels:
         self.tenants: dict[str, dict[str, Calls]] = {}
         self.unclassified: dict[str, int] = {}
         self.unassigned: dict[str, int] = {}
-        self._tenancy = tenancy
+        self.tenancy = tenancy
         self._next_leg = next_leg
         self._next_gap = next_gap
         self._changes = Changes()
@@ -97,10 +97,12 @@ class Levels:
             heard_at: The last commit that heard the PBX.
             booted: Which run of the PBX it was.
         """
-        watched = self.pbxs[pbx] = Watched(pbx, gap=gap, agreed_at=heard_at, booted=booted, now=heard_at)
+        # Commits go on until a dead link is noticed: the gap starts before the last of them.
+        proved_at = heard_at if gap is None else min(heard_at, gap.start)
+        watched = self.pbxs[pbx] = Watched(pbx, gap=gap, agreed_at=proved_at, booted=booted, now=heard_at)
         for row in legs:
-            settled = row.tenant if row.tenant != self._tenancy.default else None
-            live = Live(row.leg, row.call, Claims(settled=settled), row, heard_at)
+            settled = row.tenant if row.tenant != self.tenancy.default else None
+            live = Live(row.leg, row.call, Claims(settled=settled), row, proved_at)
             self._add(watched, live)
             self._count_up(watched, live, row)
         for gone, into in names:
@@ -150,6 +152,7 @@ class Levels:
         self._open_leg(watched, seen, at, start=at, known=Known.SEEN)
 
     def _changed(self, watched: Watched, event: LegChanged, at: Instant) -> None:
+        self._settle_doubt(watched, event.leg)
         live = watched.legs.get(event.leg)
         if live is None:
             return
@@ -187,7 +190,7 @@ class Levels:
         if live is None:
             return
         live.heard_at = at
-        judged = self._tenancy.judge(watched.name, event.endpoint) if event.endpoint else None
+        judged = self.tenancy.judge(watched.name, event.endpoint) if event.endpoint else None
         was = live.row.endpoint if live.row else None
         if was == (judged.shown if judged and judged.kind is not Kind.EXTENSION else None):
             return
@@ -202,9 +205,13 @@ class Levels:
     def _open_leg(
         self, watched: Watched, seen: Sighting, at: Instant, *, start: Instant, known: Known
     ) -> None:
-        """Open a leg. Seen from its birth it says all it claims; in a snapshot only what can't have changed."""
+        """Open a leg: let it claim what it shows, then settle whose it is."""
+        self._settle(watched, self._enter(watched, seen, at, known), seen, start, known)
+
+    def _enter(self, watched: Watched, seen: Sighting, at: Instant, known: Known) -> Live:
+        """Add a leg to its call. Seen from its birth it says all it claims; in a snapshot only what can't have changed."""
         born = known is Known.SEEN
-        judged = self._tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
+        judged = self.tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
         trunk = judged is not None and judged.kind is Kind.TRUNK
         claims = Claims(
             trunk=seen.endpoint or "" if trunk else "",
@@ -212,29 +219,36 @@ class Levels:
             context=seen.context if born else "",
             did=seen.dialled if born and trunk and seen.direction is Direction.IN else "",
         )
-        name = watched.names.get(seen.call, seen.call)
-        live = Live(seen.leg, name, claims, None, at)
-        if judged is not None and judged.kind is not Kind.EXTENSION:
-            call = watched.calls.get(name)
-            others = (other.claims for other in call.legs.values()) if call else ()
-            live.row = Leg(
-                row=self._next_leg,
-                pbx=watched.name,
-                leg=seen.leg,
-                endpoint=judged.shown,
-                trunk=judged.rule,
-                direction=seen.direction,
-                call=name,
-                tenant=self._tenancy.tenant_of(watched.name, claims, others) if trunk else None,
-                start=start,
-                start_known=known,
-            )
-            self._next_leg += 1
-            self._changes.legs[live.row.row] = live.row
-            self._count_up(watched, live, live.row)
+        live = Live(seen.leg, watched.names.get(seen.call, seen.call), claims, None, at)
         self._add(watched, live)
-        if seen.answered and live.row is not None:
-            self._answer(watched, live, live.row, start if born else at, known)
+        return live
+
+    def _settle(self, watched: Watched, live: Live, seen: Sighting, start: Instant, known: Known) -> None:
+        """Settle once and for all whose a trunk leg is, and keep it in the ledger."""
+        judged = self.tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
+        if judged is None or judged.kind is Kind.EXTENSION:
+            return
+        tenant = None
+        if judged.kind is Kind.TRUNK:
+            others = (other.claims for other in watched.calls[live.call].legs.values() if other is not live)
+            tenant = self.tenancy.tenant_of(watched.name, live.claims, others)
+        live.row = Leg(
+            row=self._next_leg,
+            pbx=watched.name,
+            leg=seen.leg,
+            endpoint=judged.shown,
+            trunk=judged.rule,
+            direction=seen.direction,
+            call=live.call,
+            tenant=tenant,
+            start=start,
+            start_known=known,
+        )
+        self._next_leg += 1
+        self._changes.legs[live.row.row] = live.row
+        self._count_up(watched, live, live.row)
+        if seen.answered:
+            self._answer(watched, live, live.row, start if known is Known.SEEN else live.heard_at, known)
 
     def _add(self, watched: Watched, live: Live) -> None:
         watched.legs[live.id] = live
@@ -371,7 +385,7 @@ class Levels:
 
     def _open_missing(self, watched: Watched, snapshot: Snapshot, at: Instant, before: set[str]) -> int:
         """Open the legs that the PBX shows and no event told of; refresh those that are known."""
-        started = 0
+        fresh: list[tuple[Instant, Sighting]] = []
         for seen in snapshot.legs:
             live = watched.legs.get(seen.leg)
             if live is not None:
@@ -383,13 +397,18 @@ class Levels:
             if seen.leg in watched.ended:
                 continue
             created = at if seen.created is None else min(seen.created, at)
-            if watched.gap is None and created > snapshot.requested_at - DOUBT_MS and seen.leg not in before:
+            young = created > snapshot.requested_at - DOUBT_MS
+            if watched.gap is None and young and seen.leg not in before:
                 watched.doubts.add(seen.leg)
                 continue
             since = watched.gap.start if watched.gap is not None else watched.agreed_at
-            self._open_leg(watched, seen, at, start=max(created, since), known=Known.SNAPSHOT)
-            started += 1
-        return started
+            fresh.append((max(created, since), seen))
+        # All of them claim before any is settled: the list has no order that means anything.
+        fresh.sort(key=lambda new: new[0])
+        entered = [self._enter(watched, seen, at, Known.SNAPSHOT) for _, seen in fresh]
+        for live, (start, seen) in zip(entered, fresh, strict=True):
+            self._settle(watched, live, seen, start, Known.SNAPSHOT)
+        return len(fresh)
 
     def _settle_doubt(self, watched: Watched, leg: str) -> None:
         if leg in watched.doubts:

@@ -144,6 +144,8 @@ class Terms:
         lines: The capacity in lines, >= 1; None: none agreed.
         basis: The level that the contract bills.
         pbxs: The PBXs that its legs may be on: it is observed while all of them are.
+            None at all: it is not configured from then on.
+        user_pbxs: The PBXs that its extensions may be on.
         packages: The packages on offer, ascending.
         name: The tenant's name as people know it.
         timezone: IANA name of the zone of its days and months.
@@ -155,6 +157,7 @@ class Terms:
     lines: int | None
     basis: Level
     pbxs: tuple[str, ...]
+    user_pbxs: tuple[str, ...] = ()
     packages: tuple[int, ...] = ()
     name: str = ""
     timezone: str = "UTC"

@@ -10,7 +10,7 @@ from meter.model import Instant
 
 @dataclass(frozen=True, slots=True)
 class Overrun:
-    """One unbroken observed interval above one capacity.
+    """One unbroken interval above one capacity, seen or proved; a gap's edge ends it and another may follow at once.
 
     Attributes:
         start, end: Half-open.
@@ -57,7 +57,7 @@ class Overruns:
         return twin
 
     def stretch(self, start: Instant, end: Instant, level: int) -> None:
-        """Take an observed stretch `[start, end)` above the capacity; one that follows on joins the last."""
+        """Take a stretch `[start, end)` above the capacity; one that follows on joins the last."""
         last = self._open
         if last is not None and last.end == start:
             self._open = Overrun(last.start, end, max(last.peak, level))

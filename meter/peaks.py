@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from meter.minutes import Hours, Minutes, percentile
 from meter.model import Instant
 from meter.periods import Period
+
+
+class Sight(IntEnum):
+    """How much of a tenant is observed."""
+
+    BLIND = 0  #: none of its PBXs, or there is no tenant: only what is proved is known
+    PARTLY = 1  #: some: the level may peak, but how long it stood at what is not known
+    WHOLE = 2  #: all
 
 
 class Source(StrEnum):
@@ -47,8 +55,8 @@ class LevelFigures:
     """What the record states of one level. Without any observed time every field is None or empty.
 
     Attributes:
-        peak: The peak; None if nothing was observed.
-        time_at_level_ms: Observed milliseconds at each value; they add up to `observed_ms`.
+        peak: The peak; None if nothing was observed, not even partly.
+        time_at_level_ms: Wholly observed milliseconds at each value; they add up to `observed_ms`.
         daily_peaks: Highest minute of each observed local day.
         percentiles: Of the minute maxima, by per cent.
         busy_hour: Its start and its mean level in thousandths, or None.
@@ -80,7 +88,7 @@ class LevelFold:
     """
 
     __slots__ = (
-        "_hours", "_minutes", "_peak", "_peak_at", "_peak_ms", "_rising", "_since", "_source", "_time", "level",
+        "_glimpsed", "_hours", "_minutes", "_peak", "_peak_at", "_peak_ms", "_rising", "_since", "_source", "_time", "level",
     )  # fmt: skip
 
     def __init__(
@@ -101,36 +109,39 @@ class LevelFold:
         self._peak_ms = 0
         self._source = Source.SEEN
         self._rising = False  # the peak's first stretch still lasts
+        self._glimpsed = False
 
     def copy(self) -> LevelFold:
         """Return an independent copy."""
         twin = LevelFold.__new__(LevelFold)
         twin.level, twin._since, twin._rising = self.level, self._since, self._rising
         twin._peak, twin._peak_at, twin._peak_ms = self._peak, self._peak_at, self._peak_ms
-        twin._source, twin._time = self._source, dict(self._time)
+        twin._source, twin._time, twin._glimpsed = self._source, dict(self._time), self._glimpsed
         twin._minutes, twin._hours = self._minutes.copy(), self._hours.copy()
         return twin
 
-    def change(self, at: Instant, level: int, *, observed: bool, source: Source) -> None:
-        """Take a new value from `at` on; the stretch up to `at` was `observed` or not."""
-        self.account(at, observed=observed)
+    def change(self, at: Instant, level: int, sight: Sight, source: Source) -> None:
+        """Take a new value from `at` on; `sight` is of the stretch up to `at`."""
+        self.account(at, sight)
         self._end_peak(at)
         self.level = level
         if level > self._peak:
             self._peak, self._peak_at, self._source, self._rising = level, at, source, True
 
-    def account(self, at: Instant, *, observed: bool) -> None:
+    def account(self, at: Instant, sight: Sight) -> None:
         """Count the time up to `at` at the present value."""
         if at > self._since:
-            if observed:
+            whole, glimpsed = sight is Sight.WHOLE, sight is not Sight.BLIND
+            if whole:
                 self._time[self.level] = self._time.get(self.level, 0) + at - self._since
-            self._minutes.stretch(self._since, at, self.level, observed=observed)
-            self._hours.stretch(self._since, at, self.level, observed=observed)
+            self._glimpsed = self._glimpsed or glimpsed
+            self._minutes.stretch(self._since, at, self.level, observed=glimpsed)
+            self._hours.stretch(self._since, at, self.level, observed=whole)
             self._since = at
 
-    def cut(self, at: Instant, *, observed: bool) -> None:
+    def cut(self, at: Instant, sight: Sight) -> None:
         """Begin a new stretch at `at` with the same value: a gap's edge."""
-        self.account(at, observed=observed)
+        self.account(at, sight)
         self._end_peak(at)
 
     def _end_peak(self, at: Instant) -> None:
@@ -142,7 +153,7 @@ class LevelFold:
         self._end_peak(self._since)
         self._minutes.flush()
         self._hours.flush()
-        if not self._time:
+        if not self._glimpsed:
             return LevelFigures(None, {}, {}, {}, None, tuple(self._minutes.series))
         source = Source.SAMPLED if sampled and self._source is Source.SEEN else self._source
         peak = (

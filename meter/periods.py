@@ -84,10 +84,17 @@ def period_of(at: Instant, kind: Kind, tz: tzinfo) -> Period:
 
 
 def following(last: Period, kind: Kind, tz: tzinfo) -> Period:
-    """Return the period after `last`. It starts where `last` ends, even if the kind or the zone has changed."""
+    """Return the period after `last`. It starts where `last` ends, even if the kind or the zone has changed.
+
+    After a move to the west what is left of a day or a month that has had its period
+    already belongs to the next one: no two periods have one name, and records are
+    named after it.
+    """
     usual = period_of(last.end, kind, tz)
     if usual.start == last.end:
         return usual
+    while kind not in _FIXED_MS and len(usual.name) == len(last.name) and usual.name <= last.name:
+        usual = period_of(usual.end, kind, tz)
     name = moment(last.end).strftime("%Y-%m-%dT%H:%MZ") if kind in _FIXED_MS else usual.name
     return Period(name, last.end, usual.end)
 

@@ -17,6 +17,7 @@ from meter.capacity import smallest_package
 from meter.edges import edges
 from meter.fold import Figures, Fold, frame
 from meter.model import DEFINITION, Gap, Instant, Leg, Level, Merge, Reading, Terms
+from meter.observation import unseen
 from meter.peaks import LevelFigures
 from meter.periods import Period, iso
 from meter.presence import end_of, merged, presence
@@ -37,6 +38,7 @@ class Facts:
         merges: Merges of calls on its PBXs since the oldest of these legs began.
         gaps: The gaps of each of its PBXs.
         terms: Everything ever agreed with it, in order; at least one.
+        user_pbxs: The PBXs that its extensions may be on.
         readings: Readings of its extensions, and the last good ones before.
         reconciled: Snapshots, missed starts and missed hangups of its PBXs.
         steps: Clock steps: how many, the largest, the repeated time.
@@ -53,6 +55,7 @@ class Facts:
     gaps: Mapping[str, Sequence[Gap]]
     terms: Sequence[Terms]
     readings: Sequence[Reading]
+    user_pbxs: Sequence[str] = ()
     reconciled: tuple[int, int, int] = (0, 0, 0)
     steps: tuple[int, int, int] = (0, 0, 0)
     synchronised: bool | None = None
@@ -76,7 +79,7 @@ def state(facts: Facts, period: Period, as_of: Instant, tz: tzinfo, *, series: b
     fold = Fold(frame(period, tz, series=series))
     fold.feed([e for e in edges(facts.legs, facts.merges, facts.gaps, facts.terms) if e[0] < as_of])
     figures = fold.figures(as_of)
-    return Statement(facts, figures, users(facts.readings, facts.gaps, period.start, as_of), tz)
+    return Statement(facts, figures, users(facts.readings, facts.user_pbxs, period.start, as_of), tz)
 
 
 def content(statement: Statement, *, evidence: bool) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def content(statement: Statement, *, evidence: bool) -> dict[str, Any]:
             for direction, flow in figures.traffic.items()
         },
         "users": _users(statement.users),
-        "coverage": coverage(facts.gaps, period.start, figures.as_of),
+        "coverage": coverage(facts, period.start, figures.as_of),
         "sampling": {pbx: {"method": facts.methods.get(pbx, "events")} for pbx in facts.gaps},
         "reconciliation": dict(
             zip(("snapshots", "missed_starts", "missed_hangups"), facts.reconciled, strict=True)
@@ -138,30 +141,20 @@ def series_content(statement: Statement) -> dict[str, Any]:
     }
 
 
-def coverage(gaps: Mapping[str, Sequence[Gap]], start: Instant, as_of: Instant) -> dict[str, Any]:
+def coverage(facts: Facts, start: Instant, as_of: Instant) -> dict[str, Any]:
     """Return what was seen of `[start, as_of)` and what was not, with each PBX's gaps."""
-    within = sorted(
-        (g for of_pbx in gaps.values() for g in of_pbx if g.start < as_of and end_of(g) > start),
-        key=lambda g: (g.start, g.row),
-    )
-    total_ms = sum(end - begin for begin, end in merged(within, start, as_of))
+    gaps = unseen(facts.gaps, facts.terms, start, as_of)
+    total_ms = sum(end - begin for begin, end in merged(gaps, start, as_of))
+    longest = sorted(gaps, key=lambda gap: gap.start - end_of(gap))[:MOST]
     return {
         "expected_ms": as_of - start,
         "observed_ms": as_of - start - total_ms,
         "gaps": {
-            "count": len(within),
+            "count": len(gaps),
             "total_ms": total_ms,
             "list": [
-                {
-                    "pbx": g.pbx,
-                    "start": iso(max(g.start, start)),
-                    "end": iso(min(end_of(g), as_of)),
-                    "cause": g.cause.value,
-                }
-                for g in sorted(
-                    sorted(within, key=lambda g: max(g.start, start) - min(end_of(g), as_of))[:MOST],
-                    key=lambda g: (g.start, g.row),
-                )
+                {"pbx": gap.pbx, "start": iso(gap.start), "end": iso(end_of(gap)), "cause": gap.cause.value}
+                for gap in sorted(longest, key=lambda gap: (gap.start, gap.pbx, gap.row))
             ],
         },
     }

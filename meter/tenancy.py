@@ -170,7 +170,7 @@ class Tenancy:
             return Judged(Kind.TRUNK, rule, endpoint if rule == endpoint else self.redacted(endpoint))
         pattern = self._pbxs[pbx].extensions
         if pattern is not None and pattern.fullmatch(bare(endpoint)):
-            return Judged(Kind.EXTENSION, None, endpoint)
+            return Judged(Kind.EXTENSION, None, self.redacted(endpoint))
         return Judged(Kind.UNCLASSIFIED, None, self.redacted(endpoint))
 
     def redacted(self, endpoint: str) -> str:
@@ -218,6 +218,13 @@ class Tenancy:
             if tenant.pbx in (None, pbx) and tenant.extensions and tenant.extensions.fullmatch(number):
                 return tenant.tenant
         return self.default
+
+    def user_pbxs_of(self, tenant: str) -> tuple[str, ...]:
+        """Return the PBXs that a tenant's users may be on, in the order of the configuration."""
+        rules = next(t for t in self._tenants if t.tenant == tenant)
+        if rules.pbx is not None:
+            return (rules.pbx,)
+        return tuple(self._pbxs) if rules.extensions or rules.default else self.pbxs_of(tenant)
 
     def pbxs_of(self, tenant: str) -> tuple[str, ...]:
         """Return the PBXs that a tenant's legs may be on, in the order of the configuration.

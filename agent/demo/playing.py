@@ -44,23 +44,30 @@ async def play(seconds: int, keep: Path | None = None) -> bool:
 
     Raises:
         OSError: The folder can't be used, or no port can be had.
+        Bugged: A loop of the agent failed too often.
     """
-    console, moving = Console(highlight=False), sys.stdout.isatty()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # bars in a terminal that knows no such characters
+    console = Console(highlight=False)
+    moving = sys.stdout.isatty() and not console.is_dumb_terminal
     murmur = io.StringIO()
     logs.set_up("warning", murmur)
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything runs
     clock, closes_at = _clock(seconds)
-    with tempfile.TemporaryDirectory(prefix="pbx-meter-demo-") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="pbx-meter-demo-") as folder:
             async with stage(Path(folder), clock) as around:
                 report.introduce(console, around, folder)
-                with screen(console, moving=moving and not console.is_dumb_terminal) as shown:
+                with screen(console, moving=moving) as shown:
                     until = closes_at + seconds * 120 if moving else closes_at
                     story, proof = await _live(around, shown, closes_at, until, murmur)
-        except asyncio.CancelledError:
-            console.print("\nStopped. Nothing is left behind.")
-            raise
+    except asyncio.CancelledError:
+        console.print("\nStopped. Nothing is left behind.")
+        raise
+    except ExceptionGroup as loops:
+        console.print(murmur.getvalue(), markup=False)
+        raise loops.exceptions[0] from None  # the first says it
     if keep is not None:
         keep_files(keep, story, proof)
     report.conclude(console, story, proof, keep, murmur.getvalue(), with_letter=moving)
@@ -113,5 +120,8 @@ async def _day(around: Stage, story: Story) -> None:
     """Live the office's day on the simulated PBX."""
     exchange = around.pbx.exchange
     await day.play(
-        exchange, script.planned(exchange.trunks, exchange.extensions), speed=story.speed, from_s=script.OPENS_S
+        exchange,
+        script.planned(exchange.trunks, exchange.extensions),
+        speed=story.speed,
+        from_s=script.OPENS_S,
     )

@@ -79,7 +79,9 @@ async def prove(story: Story) -> Proof:
     stage = story.stage
     sealed = await story.agent.store.read(lambda db: list(records.every(db)))
     books = await stage.receiver.books.records(AGENT)
-    billed = tuple(_billed(stage, story.finals[t], story.tenants[t].name) for t in story.tenants if t in story.finals)
+    billed = tuple(
+        _billed(stage, story.finals[t], story.tenants[t].name) for t in story.tenants if t in story.finals
+    )
     tokens = tuple(row.token for row in books)
     verdict = chain.examine(tokens, [stage.key])
     counted = sum(row.status == "counted" for row in books)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,9 +65,10 @@ def conclude(
     if keep is None:
         said = "\nTo look at the mail's HTML and keep the records: pbx-meter demo --keep DIR"
     else:
+        records, key = (shlex.quote(str(keep / name)) for name in ("records.jws", "agent-key.json"))
         said = (
             f"\nKept in {keep}: mail.html to open in a browser, mail.eml, records.jws, receipts.jws.\n"
-            f"  pbx-meter verify {keep}/records.jws --key {keep}/agent-key.json"
+            f"  pbx-meter verify {records} --key {key}"
         )
     console.print(f"{said}\n\n{_NEXT}", soft_wrap=True)
 

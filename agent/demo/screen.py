@@ -103,7 +103,7 @@ def _head(story: Story, width: int) -> Text:
 def _tenant(tenant: Tenant, width: int) -> Text:
     over = tenant.level is not None and tenant.level > tenant.capacity
     line = Text.assemble("  ", (f"{tenant.name[:12]:12}", "bold"), " ")
-    line.append_text(bar(tenant.level, tenant.capacity, width - 47))
+    line.append_text(bar(tenant.level, tenant.capacity, max(8, width - 47)))
     line.append(f"  {number(tenant.level):>2} of {tenant.capacity:<2} lines", "bold red" if over else "bold")
     line.append(f"  peak {number(tenant.peak):>2}  ")
     line.append("OVER" if over else "", "bold white on red")

@@ -75,11 +75,16 @@ def _rush(
         (call,) = burst(office, place, at_s=begins_s, lines=1, hold_s=ends_s - begins_s, trunk=trunk)
         rush.append(replace(call, kind=Kind.FORWARDED, out=trunk) if place < forwarded else call)
     over_s = until_s + 30 * len(rush)
-    return [call for call in calls if not _on(call, trunk) or _ends_s(call) < at_s or call.at_s > over_s] + rush
+    return [
+        call for call in calls if not _on(call, trunk) or _ends_s(call) < at_s or call.at_s > over_s
+    ] + rush
 
 
 def _on(call: PlannedCall, trunk: str) -> bool:
-    return call.kind is not Kind.INTERNAL and trunk in (call.trunk, call.out if call.kind is Kind.FORWARDED else "")
+    return call.kind is not Kind.INTERNAL and trunk in (
+        call.trunk,
+        call.out if call.kind is Kind.FORWARDED else "",
+    )
 
 
 def _ends_s(call: PlannedCall) -> float:

@@ -78,9 +78,7 @@ class Story:
     _said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.tenants = {
-            t.id: Tenant(t.id, t.name or t.id, t.capacity or 0) for t in self.stage.config.tenant
-        }
+        self.tenants = {t.id: Tenant(t.id, t.name or t.id, t.capacity or 0) for t in self.stage.config.tenant}
 
     @property
     def speed(self) -> float:
@@ -158,13 +156,14 @@ class Story:
         for id_, said in self.found["tenants"].items():
             tenant, basis = self.tenants[id_], said["levels"][said["basis"]]
             tenant.users = said["users"]
-            tenant.peak = max((peak for peak in (tenant.peak, basis["peak"]) if peak is not None), default=None)
+            tenant.peak = max(
+                (peak for peak in (tenant.peak, basis["peak"]) if peak is not None), default=None
+            )
         if self.linked:
             self._once("the agent has logged in over AMI and taken its first snapshot")
         if all(tenant.users is not None for tenant in self.tenants.values()):
             self._once(
-                "extensions read: "
-                + ", ".join(f"{t.users} users of {t.name}" for t in self.tenants.values())
+                "extensions read: " + ", ".join(f"{t.users} users of {t.name}" for t in self.tenants.values())
             )
         if self.found["records"]["receipted"]:
             self._once("the provider has counted the first interim record and signed a receipt")
@@ -182,7 +181,7 @@ class Story:
             if final.status is not None:
                 self.finals[final.tenant] = final
                 style = "bold green" if final.status == "counted" else "bold red"
-                self._once(f"{final.id} {final.status} by the provider, receipt signed", style)
+                self._once(f"{final.id} {final.status}, with a signed receipt", style)
 
     def _once(self, said: str, style: str = "") -> None:
         if said not in self._said:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from agent.store.database import Database
-from meter.model import Level, Terms
+from meter.model import Instant, Level, Terms
 from meter.periods import Period
 
 
@@ -19,10 +19,11 @@ def terms(db: Database, tenant: str) -> list[Terms]:
             lines=row[2],
             basis=Level(row[3]),
             pbxs=tuple(json.loads(row[4])),
-            packages=tuple(json.loads(row[5])),
-            name=row[6],
-            timezone=row[7],
-            period=row[8],
+            user_pbxs=tuple(json.loads(row[5])),
+            packages=tuple(json.loads(row[6])),
+            name=row[7],
+            timezone=row[8],
+            period=row[9],
         )
         for row in rows
     ]
@@ -31,13 +32,14 @@ def terms(db: Database, tenant: str) -> list[Terms]:
 def agree(db: Database, new: Terms) -> None:
     """Write terms that hold from an instant on."""
     db.execute(
-        "INSERT INTO terms VALUES (?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO terms VALUES (?,?,?,?,?,?,?,?,?,?)",
         [
             new.tenant,
             new.at,
             new.lines,
             new.basis.value,
             json.dumps(new.pbxs),
+            json.dumps(new.user_pbxs),
             json.dumps(new.packages),
             new.name,
             new.timezone,
@@ -69,4 +71,22 @@ def last_period(db: Database, tenant: str) -> Period | None:
 def periods(db: Database, tenant: str) -> list[Period]:
     """Return every period of a tenant, in order."""
     rows = db.execute("SELECT name, started, ended FROM periods WHERE tenant = ? ORDER BY started", [tenant])
+    return [Period(*row) for row in rows]
+
+
+def unclosed(db: Database, tenant: str, ended_before: Instant) -> list[Period]:
+    """Return a tenant's periods that ended by an instant and have no summary that stands, in order.
+
+    A summary stands if it is in the present chain, or was counted: what a former chain
+    never delivered is sealed again in the new one.
+    """
+    rows = db.execute(
+        """SELECT name, started, ended FROM periods AS p WHERE tenant = ?1 AND ended <= ?2
+           AND NOT EXISTS (
+             SELECT 1 FROM records AS r WHERE r.tenant = p.tenant AND r.kind IN ('final', 'correction')
+             AND r.period_start = p.started
+             AND (r.chain = (SELECT max(number) FROM chains) OR r.status = 'counted'))
+           ORDER BY started""",
+        [tenant, ended_before],
+    )
     return [Period(*row) for row in rows]

@@ -3,8 +3,8 @@
 Rules of this file:
 - only agent.store imports sqlite_utils; a connection belongs to one thread;
 - `write` runs its work in one transaction: all of it is on disk, or nothing happened;
-- `read` has a thread and a connection of its own, so that a long fold never makes a
-  commit wait;
+- `read` and `fold` have a thread and a connection of their own each, so that a long fold
+  makes neither a commit wait nor a mail;
 - these rows are invoices: WAL, `synchronous=FULL`, STRICT tables.
 """
 
@@ -56,8 +56,10 @@ class Store:
         self.path = state_dir / NAME
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._folder = ThreadPoolExecutor(1, thread_name_prefix="store-fold")
         self._write_db: Database | None = None
         self._read_db: Database | None = None
+        self._fold_db: Database | None = None
 
     async def open(self) -> None:
         """Open the file, make it if it is not there, and bring its tables up to date.
@@ -70,6 +72,7 @@ class Store:
             self._write_db = await loop.run_in_executor(self._writer, _connect, self.path)
             await loop.run_in_executor(self._writer, _migrate, self._write_db)
             self._read_db = await loop.run_in_executor(self._reader, _connect, self.path)
+            self._fold_db = await loop.run_in_executor(self._folder, _connect, self.path)
         except sqlite3.Error as error:
             await self.close()
             raise self._translated(error) from error
@@ -77,11 +80,16 @@ class Store:
     async def close(self) -> None:
         """Close the file. Work that runs is finished first."""
         loop = asyncio.get_running_loop()
-        for executor, db in ((self._reader, self._read_db), (self._writer, self._write_db)):
+        connections = (
+            (self._folder, self._fold_db),
+            (self._reader, self._read_db),
+            (self._writer, self._write_db),
+        )
+        for executor, db in connections:
             if db is not None:
                 await loop.run_in_executor(executor, db.close)
             executor.shutdown(wait=False)
-        self._read_db = self._write_db = None
+        self._fold_db = self._read_db = self._write_db = None
 
     async def write(self, work: Callable[[Database], T]) -> T:
         """Run `work` in one transaction and return what it returns, once that is on disk.
@@ -89,11 +97,15 @@ class Store:
         Raises:
             StoreError: The disk or the file failed; nothing of it happened.
         """
-        return await self._run(self._writer, self._write_db, _atomic, work)
+        return await self._run(self._writer, self._write_db, _alone, work)
 
     async def read(self, work: Callable[[Database], T]) -> T:
         """Run `work`, which only reads, over one consistent state of the database."""
         return await self._run(self._reader, self._read_db, _atomic, work)
+
+    async def fold(self, work: Callable[[Database], T]) -> T:
+        """Run `work` as `read` does, but for work that takes its time: nobody who reads waits for it."""
+        return await self._run(self._folder, self._fold_db, _atomic, work)
 
     async def _run(
         self,
@@ -148,6 +160,18 @@ def _connect(path: Path) -> Database:
 
 def _migrate(db: Database) -> None:
     SCHEMA.apply(db)
+
+
+def _alone(db: Database, work: Callable[[Database], T]) -> T:
+    """Run work as the only writer. Of two processes the second waits, rather than fail after both have read."""
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        found = work(db)
+        db.conn.execute("COMMIT")
+    except BaseException:
+        db.rollback()
+        raise
+    return found
 
 
 def _atomic(db: Database, work: Callable[[Database], T]) -> T:

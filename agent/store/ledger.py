@@ -74,7 +74,9 @@ def record(db: Database, changes: Changes, heard: Iterable[Heard]) -> None:
         [(r.pbx, r.at - r.at % _BUCKET_MS, r.missed_starts, r.missed_hangups) for r in changes.reconciled],
     )
     db.conn.executemany(
-        "INSERT OR REPLACE INTO pbxs VALUES (?,?,?)", [(h.pbx, h.at, h.booted) for h in heard]
+        """INSERT INTO pbxs VALUES (?,?,?) ON CONFLICT DO UPDATE
+           SET heard_at = max(heard_at, excluded.heard_at), booted = excluded.booted""",
+        [(h.pbx, h.at, h.booted) for h in heard],
     )
 
 
@@ -113,6 +115,15 @@ def pbxs(db: Database) -> list[str]:
 def last_heard(db: Database) -> Instant | None:
     """Return the last instant at which any PBX was heard; None: never."""
     found: Instant | None = db.execute("SELECT max(heard_at) FROM pbxs WHERE heard_at > 0").fetchone()[0]
+    return found
+
+
+def last_stored(db: Database) -> Instant:
+    """Return the youngest instant that anything stored tells of; 0: nothing is stored."""
+    found: Instant = db.execute(
+        """SELECT max(coalesce((SELECT max(heard_at) FROM pbxs), 0), coalesce((SELECT max(at) FROM terms), 0),
+           coalesce((SELECT max(sealed_at) FROM records), 0))"""
+    ).fetchone()[0]
     return found
 
 

@@ -43,7 +43,7 @@ def _ledger(db: Database) -> None:
         ) STRICT""",
         """CREATE TABLE terms (
             tenant TEXT NOT NULL, at INTEGER NOT NULL, lines INTEGER, basis TEXT NOT NULL,
-            pbxs TEXT NOT NULL, packages TEXT NOT NULL, name TEXT NOT NULL,
+            pbxs TEXT NOT NULL, user_pbxs TEXT NOT NULL, packages TEXT NOT NULL, name TEXT NOT NULL,
             timezone TEXT NOT NULL, period TEXT NOT NULL
         ) STRICT""",
         """CREATE TABLE periods (

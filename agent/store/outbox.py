@@ -66,10 +66,10 @@ def due(db: Database, lane: str, now: Instant, most: int) -> list[Waiting]:
     return [Waiting(*row) for row in rows]
 
 
-def next_due(db: Database, lane: str) -> Instant | None:
-    """Return when the next row of a lane is due; None: none waits."""
+def next_due(db: Database, lane: str, after: Instant) -> Instant | None:
+    """Return when the next row of a lane is due that is not due yet; None: none waits."""
     found: Instant | None = db.execute(
-        "SELECT min(due_at) FROM outbox WHERE state = 'waiting' AND lane = ?", [lane]
+        "SELECT min(due_at) FROM outbox WHERE state = 'waiting' AND lane = ? AND due_at > ?", [lane, after]
     ).fetchone()[0]
     return found
 

@@ -7,6 +7,7 @@ are written in one transaction because they are one.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,6 +79,14 @@ def chain(db: Database) -> Chain | None:
     return None if row is None else Chain(row[0], row[1], json.loads(row[2]) if row[2] else None, row[3])
 
 
+def chains(db: Database) -> list[Chain]:
+    """Return every chain of this agent, in order."""
+    return [
+        Chain(row[0], row[1], json.loads(row[2]) if row[2] else None, row[3])
+        for row in db.execute("SELECT number, id, continues, halted FROM chains ORDER BY number")
+    ]
+
+
 def begin_chain(db: Database, id_: str, continues: dict[str, Any] | None) -> Chain:
     """Begin a new chain; the former one takes no more records."""
     db.execute(
@@ -92,7 +101,9 @@ def begin_chain(db: Database, id_: str, continues: dict[str, Any] | None) -> Cha
 
 
 def halt(db: Database, why: str | None) -> None:
-    """Seal nothing more in the present chain and say why; None: go on."""
+    """Seal nothing more in the present chain and say why; None: go on. Without a chain one begins, halted."""
+    if why is not None and chain(db) is None:
+        begin_chain(db, f"c-{secrets.token_hex(8)}", None)
     db.execute("UPDATE chains SET halted = ? WHERE number = (SELECT max(number) FROM chains)", [why])
 
 
@@ -175,9 +186,10 @@ def newest(db: Database, tenant: str, kinds: tuple[str, ...], period_start: Inst
 
 
 def last_of(db: Database, tenant: str, kind: str) -> Sealed | None:
-    """Return a tenant's record of a kind with the youngest period; None: none."""
+    """Return a tenant's record of a kind with the youngest period that stands (agreements.unclosed); None: none."""
     row = db.execute(
         """SELECT * FROM records WHERE tenant = ? AND kind = ?
+           AND (chain = (SELECT max(number) FROM chains) OR status = 'counted')
            ORDER BY period_start DESC, chain DESC, revision DESC LIMIT 1""",
         [tenant, kind],
     ).fetchone()
@@ -185,7 +197,7 @@ def last_of(db: Database, tenant: str, kind: str) -> Sealed | None:
 
 
 def every(db: Database, *, since: int = 1, number: int | None = None) -> Iterator[Sealed]:
-    """Yield the records of a chain (default: the present one) from a sequence on, in order."""
+    """Yield the records of a chain (by its number; default: the present one) from a sequence on, in order."""
     if number is None:
         present = chain(db)
         if present is None:

@@ -47,12 +47,13 @@ class _Pending:
     items: list[dict[str, str]] = field(default_factory=list)
 
 
-async def connect(settings: Settings, now: Now, told: Sink, ended: Callable[[], None]) -> Link:
+async def connect(settings: Settings, now: Now, heard: Now, told: Sink, ended: Callable[[], None]) -> Link:
     """Return a link that has been greeted and is not logged in.
 
     Args:
         settings: Where, and how patient.
-        now: Read once per chunk that arrives.
+        now: The clock.
+        heard: Read once per chunk that arrives, and only then: it notes that the PBX was heard.
         told: Takes what every chunk tells, in order; never an empty list.
         ended: Called once when the link ends; then look at `fault`.
 
@@ -60,7 +61,7 @@ async def connect(settings: Settings, now: Now, told: Sink, ended: Callable[[], 
         Unreachable: Nobody answers, or not in time.
         Garbled: What answers is no Manager Interface.
     """
-    link = Link(settings, now, told, ended)
+    link = Link(settings, now, heard, told, ended)
     place = f"{settings.host}:{settings.port}"
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
@@ -99,11 +100,14 @@ class Link(asyncio.Protocol):
         greeted: Done when the greeting is there.
     """
 
-    def __init__(self, settings: Settings, now: Now, told: Sink, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, now: Now, heard: Now, told: Sink, ended: Callable[[], None]
+    ) -> None:
         self.fault: Exception | None = None
         self.booted: str | None = None
         self._settings = settings
         self._now = now
+        self._heard = heard
         self._told = told
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -220,7 +224,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Tell what a chunk tells. Whatever goes wrong with it ends the link."""
-        at = self._now()
+        at = self._heard()
         self._last_byte = self._loop.time()
         events: list[Event] = []
         try:

@@ -118,7 +118,7 @@ class AsteriskConnector:
         """As `Connector.serve`."""
         wake = asyncio.Event()
         ear = _Ear(sink)
-        link = await ami.connect(self._settings, self._hear, ear, wake.set)
+        link = await ami.connect(self._settings, self._now, self._hear, ear, wake.set)
         try:
             await link.login()
             link.booted = _booted(await link.ask("CoreStatus"))
@@ -158,7 +158,7 @@ class AsteriskConnector:
         rights only if an event happened to be heard meanwhile.
         """
         heard: list[Event] = []
-        link = await ami.connect(self._settings, self._now, heard.extend, lambda: None)
+        link = await ami.connect(self._settings, self._now, self._now, heard.extend, lambda: None)
         try:
             await link.login()
             commands = (await link.ask("ListCommands")).fields

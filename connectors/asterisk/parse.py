@@ -135,17 +135,22 @@ def _started(message: bytes, at: Instant) -> Event:
     name, state = _find(message, b"\r\nChannel: "), _STATES.get(_find(message, _STATE))
     if name is None or not leg or not call or state is None:
         raise _garbled("Newchannel")
-    channel = text(name)
+    channel, dialled = text(name), text(_find(message, b"\r\nExten: ") or b"")
+    direction = channels.direction_at_birth(channel, state, requested=call != leg)
+    if direction is Direction.UNKNOWN and state == 0 and dialled not in ("", "s"):
+        # chan_sip makes an inbound leg Down too; one that has a call of its own and a number
+        # to go to was sent into the dialplan by the far end.
+        direction = Direction.IN
     seen = Sighting(
         leg,
         call,
         channels.endpoint_of(channel),
-        channels.direction_at_birth(channel, state, requested=call != leg),
+        direction,
         state == _UP,
         None,
         text(_find(message, b"\r\nAccountCode: ") or b""),
         text(_find(message, b"\r\nContext: ") or b""),
-        text(_find(message, b"\r\nExten: ") or b""),
+        dialled,
     )
     return LegStarted(at, seen)
 
@@ -159,10 +164,12 @@ def _changed(message: bytes, at: Instant) -> Event:
 
 
 def _entered(message: bytes, at: Instant) -> Event:
-    """A leg entered a bridge. In a `basic` one, the bridge of a plain call, Asterisk gives all who
-    are in it the oldest Linkedid and tells only of the one that entered (bridge_basic.c, tried on
-    16.28 and 22.10); a conference's and a parking lot's bridge don't merge.
-    """  # fmt: skip
+    """Read that a leg entered a bridge.
+
+    In a `basic` one, the bridge of a plain call, Asterisk gives all who are in it the oldest
+    Linkedid and tells only of the one that entered (bridge_basic.c; seen on 16.28 and 22.10).
+    A conference's bridge and a parking lot's don't merge.
+    """
     leg, call = _ids(message)
     state = _STATES.get(_find(message, _STATE))
     if not leg or state is None:

@@ -8,31 +8,22 @@ socket (`site.status()`); what the two sides have stored is read from their file
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
-import socket
 import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from agent.clock import Clock
-from connectors.asterisk.simulated import calls
-from connectors.asterisk.simulated.calls import Call
-from connectors.asterisk.simulated.exchange import Line
 from connectors.asterisk.simulator import LEAST, SimulatedAsterisk
 from meter.model import Instant
+from tests.acceptance.around import Hook, Mailbox, Process, Said, free_port, until
 
 #: `pbx-meter` and `pbx-meter-provider` as an installation has them, and the first in a hurry.
 METER = (sys.executable, "-I", "-m", "agent")
@@ -90,150 +81,6 @@ AS_TRIED = (
 )
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def rows(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-async def until(condition: Callable[[], Any], *, within_s: float = 10, what: str = "") -> Any:
-    """Wait for a condition and return what it returned."""
-    give_up = time.monotonic() + within_s
-    while not (found := condition()):
-        assert time.monotonic() < give_up, f"not within {within_s} s: {what or condition}"
-        await asyncio.sleep(0.01)
-    return found
-
-
-class Process:
-    """A process of the test's own, its output in a file."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self._process = process
-        self.log = log
-
-    @classmethod
-    async def start(cls, argv: Sequence[str], log: Path) -> Self:
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *argv, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        return cls(process, log)
-
-    @property
-    def runs(self) -> bool:
-        return self._process.returncode is None
-
-    def kill(self) -> None:
-        """Kill it this very moment, as a power cut does; `ended` waits for it."""
-        if self.runs:
-            self._process.send_signal(signal.SIGKILL)
-
-    async def ended(self, *, within_s: float = 10) -> int:
-        async with asyncio.timeout(within_s):
-            return await self._process.wait()
-
-    async def stop(self, number: signal.Signals = signal.SIGTERM, *, within_s: float = 10) -> int:
-        self._process.send_signal(number)
-        return await self.ended(within_s=within_s)
-
-
-# --- the other sides ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mail:
-    """A mail, and when it arrived."""
-
-    at: Instant
-    message: EmailMessage
-
-
-@dataclass
-class Mailbox:
-    """An SMTP server with moods.
-
-    Attributes:
-        mails: What it was given after DATA, whatever it answered.
-        recipient, data: Its answers.
-        open: Cleared, it says nothing any more once it has a mail.
-    """
-
-    now: Callable[[], Instant]
-    port: int = field(default_factory=free_port)
-    mails: list[Mail] = field(default_factory=list)
-    recipient: str = "250 OK"
-    data: str = "250 OK: queued"
-    open: asyncio.Event = field(default_factory=asyncio.Event)
-    _server: asyncio.Server | None = None
-    _sessions: list[SMTP] = field(default_factory=list)
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _s: SMTP, _n: Session, envelope: Envelope, address: str, _o: list[str]
-    ) -> str:
-        envelope.rcpt_tos.append(address)
-        return self.recipient
-
-    async def handle_DATA(self, _s: SMTP, _n: Session, envelope: Envelope) -> str:  # noqa: N802 - likewise
-        message = message_from_bytes(envelope.content or b"", policy=policy.default)
-        self.mails.append(Mail(self.now(), message))
-        await self.open.wait()
-        return self.data
-
-    async def start(self) -> None:
-        self.open.set()
-        loop = asyncio.get_running_loop()
-
-        def session() -> SMTP:
-            self._sessions.append(SMTP(self, loop=loop, hostname="mx.example"))
-            return self._sessions[-1]
-
-        self._server = await loop.create_server(session, "127.0.0.1", self.port)
-
-    async def stop(self) -> None:
-        """Be down: nobody listens, and who was connected is cut off."""
-        if self._server is None:
-            return
-        self.open.set()
-        self._server.close()
-        for each in self._sessions:
-            if each.transport is not None:
-                each.transport.abort()
-        self._sessions.clear()
-        await self._server.wait_closed()
-        self._server = None
-
-
-@dataclass(frozen=True)
-class Hook:
-    """One POST that a webhook was given."""
-
-    at: Instant
-    headers: dict[str, str]
-    body: bytes
-
-
-# --- the installation -------------------------------------------------------------------------
-
-
 class Site:
     """One agent with everything around it.
 
@@ -242,19 +89,29 @@ class Site:
         changes: Of `AS_PROMISED`: what stands there, and what is to stand there instead.
         ahead_ms: How far the agent's and the PBX's clocks are ahead of the machine's;
             None: the agent is started exactly as an operator starts it.
+        silent_s: After how long a silent PBX is taken for dead; with `ahead_ms` only.
 
     Attributes:
         asterisk: The PBX; its `exchange.lines` are the truth.
         mailbox, hooks: What arrived by mail and by webhook.
     """
 
-    def __init__(self, folder: Path, changes: Iterable[tuple[str, str]] = (), *, ahead_ms: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        changes: Iterable[tuple[str, str]] = (),
+        *,
+        ahead_ms: int | None = None,
+        silent_s: float = 25,
+    ):
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.state = folder / "state"
         self.books = folder / "books"
         self.config = folder / "pbx-meter.toml"
         self._clock = Clock(ahead_ms=ahead_ms or 0)
         self._ahead_ms = ahead_ms
+        self._silent_s = silent_s
         self.asterisk = SimulatedAsterisk(self.now)
         self.mailbox = Mailbox(self.now)
         self.hooks: list[Hook] = []
@@ -303,13 +160,11 @@ class Site:
 
     # --- what an operator types
 
-    async def meter(self, *words: str, within_s: float = 20) -> Said:
-        """Run a command of `pbx-meter`."""
-        name, *more = words
-        takes_config = name not in {"verify"}
-        at = 2 if name in {"keys", "chain", "outbox"} else 1
-        typed = [*words[:at], *(["--config", str(self.config)] if takes_config else []), *words[at:]]
-        return await self._run([*METER, *typed], within_s)
+    async def meter(self, *words: str, config: Path | None = None, within_s: float = 20) -> Said:
+        """Run a command of `pbx-meter`, on this site's configuration or another."""
+        given = [] if words[0] == "verify" else ["--config", str(config or self.config)]
+        at = 2 if words[0] in {"keys", "chain", "outbox"} else 1
+        return await self._run([*METER, *words[:at], *given, *words[at:]], within_s)
 
     async def provider(self, *words: str, within_s: float = 20) -> Said:
         """Run a command of `pbx-meter-provider`."""
@@ -354,7 +209,7 @@ class Site:
 
     async def run(self, *, linked: bool = True) -> Process:
         """Start the agent; `linked`: wait until it follows the PBX."""
-        program = METER if self._ahead_ms is None else (*HURRIED, str(self._ahead_ms))
+        program = METER if self._ahead_ms is None else (*HURRIED, str(self._ahead_ms), str(self._silent_s))
         argv = [*program, "run", "--config", str(self.config)]
         self.agent = await self._start(argv, self.folder / "agent.log")
         if linked:
@@ -452,11 +307,14 @@ def _rows(file: Path, sql: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]
 
 @asynccontextmanager
 async def site(
-    folder: Path, changes: Iterable[tuple[str, str]] = (), *, ahead_ms: int | None = None
+    folder: Path,
+    changes: Iterable[tuple[str, str]] = (),
+    *,
+    ahead_ms: int | None = None,
+    silent_s: float = 25,
 ) -> AsyncIterator[Site]:
     """Give a site whose PBX, mailbox and webhook receiver run; whatever else was started ends with the block."""
-    folder.mkdir(exist_ok=True)
-    it = Site(folder, changes, ahead_ms=ahead_ms)
+    it = Site(folder, changes, ahead_ms=ahead_ms, silent_s=silent_s)
 
     async def hook(request: web.Request) -> web.Response:
         body = await request.read()
@@ -482,39 +340,3 @@ async def site(
         await it.asterisk.stop()
         await it.mailbox.stop()
         await runner.cleanup()
-
-
-# --- calls and what is true of them ------------------------------------------------------------
-
-
-def ring(site: Site, trunk: str = KPN, *, count: int = 1, extension: str = "PJSIP/101") -> list[Call]:
-    """Let calls come in on a trunk and ring."""
-    return [calls.ring_in(site.asterisk.exchange, trunk, extension) for _ in range(count)]
-
-
-def talk(site: Site, trunk: str = KPN, *, count: int = 1) -> list[Call]:
-    """Let calls come in on a trunk and be answered."""
-    begun = ring(site, trunk, count=count)
-    for call in begun:
-        call.answer()
-    return begun
-
-
-def hang_up(*ending: Call) -> None:
-    for call in ending:
-        call.hang_up()
-
-
-def levels_at(lines: Iterable[Line], at: Instant) -> dict[str, int]:
-    """Return the three levels that were true at an instant, by the definition and the plainest means."""
-    up = [line for line in lines if line.start <= at and (line.end is None or at < line.end)]
-    answered = {line.call for line in up if line.answer is not None and line.answer <= at}
-    return {"channels": len(up), "calls": len({line.call for line in up}), "answered": len(answered)}
-
-
-def true_peaks(lines: Iterable[Line]) -> dict[str, int]:
-    """Return the highest of each level over all instants at which anything changed."""
-    lines = list(lines)
-    instants = {at for line in lines for at in (line.start, line.answer, line.end) if at is not None}
-    found = [levels_at(lines, at) for at in instants] or [levels_at((), 0)]
-    return {level: max(each[level] for each in found) for level in found[0]}

@@ -13,7 +13,8 @@ import pytest_asyncio
 
 from connectors.asterisk.simulated import calls
 from meter.periods import iso
-from tests.acceptance.harness import KPN, KPN2, Site, hang_up, ring, site, talk, true_peaks
+from tests.acceptance.harness import KPN, KPN2, Site, site
+from tests.acceptance.truth import hang_up, ring, talk, true_peaks
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -140,7 +141,12 @@ async def test_secrets_stay_secret(office):
     assert private["x"] in said.out
     assert "thumbprint" in said.out
 
-    texts = [said.out, said.err, (office.folder / "agent.log").read_text(), (office.folder / "provider.log").read_text()]
+    texts = [
+        said.out,
+        said.err,
+        (office.folder / "agent.log").read_text(),
+        (office.folder / "provider.log").read_text(),
+    ]
     secrets = [private["d"], (office.folder / "ami-secret").read_text(), "+4420"]
     assert [secret for secret in secrets for text in texts if secret in text] == []
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in office.state.iterdir()}

@@ -14,7 +14,9 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from meter.model import Instant
-from tests.acceptance.harness import Mail, Site, hang_up, ring, site, talk, until
+from tests.acceptance.around import Mail, until
+from tests.acceptance.harness import Site, site
+from tests.acceptance.truth import hang_up, ring, talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -75,14 +77,18 @@ async def test_an_overrun(busy):
     hook = await until(
         lambda: next((h for h in busy.hooks if json.loads(h.body)["data"]["id"] == notice["id"]), None)
     )
-    print(f"\nnotice: row after {row_at - at} ms, mail after {mail.at - at} ms, webhook after {hook.at - at} ms")
+    print(
+        f"\nnotice: row after {row_at - at} ms, mail after {mail.at - at} ms, webhook after {hook.at - at} ms"
+    )
 
     assert row_at - at < 1000
     assert mail.at - at < 2000
     assert (notice["tenant"], notice["capacity"], notice["at"] - at < 200) == ("acme", LINES, True)
     assert LINES < notice["level"] <= LINES + 2
     assert (mail.message["To"], mail.message["Content-Language"]) == ("noc@partner.example", "nl")
-    parts = {part.get_content_type(): part.get_content() for part in mail.message.walk() if not part.is_multipart()}
+    parts = {
+        part.get_content_type(): part.get_content() for part in mail.message.walk() if not part.is_multipart()
+    }
     assert set(parts) == {"text/plain", "text/html"}
     assert "ACME B.V." in parts["text/plain"]
 
@@ -141,7 +147,9 @@ async def test_a_mail_server_with_moods(busy):
     await until(lambda: mails(busy, refused["id"]), what="the mail that was parked")
     await until(lambda: mails(busy, put_off["id"]), within_s=25, what="the mail that was put off")
     print(f"a mail that met a dead server arrived {time.monotonic() - began:.1f} s later")
-    await until(lambda: not busy.stored("SELECT id FROM outbox WHERE state != 'delivered'"), what="an empty outbox")
+    await until(
+        lambda: not busy.stored("SELECT id FROM outbox WHERE state != 'delivered'"), what="an empty outbox"
+    )
 
     told = {id_ for (id_,) in busy.stored("SELECT id FROM notices")}
     seen = Counter(mail.message["Message-ID"] for mail in busy.mailbox.mails)

@@ -34,7 +34,13 @@ async def test_config_errors(nowhere):
 
     for said in (checked, started):
         assert said.code == 78
-        for key in ("agent.timezone", "pbx[0].porto", "pbx[0].secret", "tenant[0].capacity", "upstream.interim"):
+        for key in (
+            "agent.timezone",
+            "pbx[0].porto",
+            "pbx[0].secret",
+            "tenant[0].capacity",
+            "upstream.interim",
+        ):
             assert f": {key}" in said.err
         assert "did you mean Europe/Amsterdam?" in said.err
         assert "did you mean port?" in said.err
@@ -47,20 +53,21 @@ async def test_config_errors(nowhere):
 async def test_a_state_directory_that_cant_be_used(nowhere):
     """A state directory, database or key that can't be used ends the agent with 74, a sentence and a hint."""
     (nowhere.folder / "file").write_text("")
-    for name, state in (("inside-a-file", "file/state"), ("damaged", "damaged"), ("open-key", "open-key")):
-        nowhere.write_config([(f'state_dir = "{nowhere.state}"', f'state_dir = "{nowhere.folder / state}"')])
-        nowhere.config.rename(nowhere.folder / f"{name}.toml")
     (nowhere.folder / "damaged").mkdir(mode=0o700)
     (nowhere.folder / "damaged" / "meter.db").write_bytes(b"no database" * 1000)
     (nowhere.folder / "open-key").mkdir(mode=0o700)
     (nowhere.folder / "open-key" / "signing-key.json").write_text("{}")
     (nowhere.folder / "open-key" / "signing-key.json").chmod(0o644)
+    states = {"inside-a-file": "file/state", "damaged": "damaged", "open-key": "open-key"}
+    for name, state in states.items():
+        nowhere.write_config([(f'state_dir = "{nowhere.state}"', f'state_dir = "{nowhere.folder / state}"')])
+        nowhere.config.rename(nowhere.folder / f"{name}.toml")
 
-    said = {}
-    for name in ("inside-a-file", "damaged", "open-key"):
-        nowhere.config = nowhere.folder / f"{name}.toml"
-        said[name] = await nowhere.meter("run")
+    ends = await asyncio.gather(
+        *(nowhere.meter("run", config=nowhere.folder / f"{name}.toml") for name in states)
+    )
 
+    said = dict(zip(states, ends, strict=True))
     assert {name: each.code for name, each in said.items()} == dict.fromkeys(said, 74)
     assert all("  -> " in each.err and "Traceback" not in each.err for each in said.values())
     assert "chmod 600" in said["open-key"].err

@@ -213,15 +213,15 @@ def _text(path: Path) -> str:
 def main() -> int:
     """Build what the cache lacks and say what is there. 0: all is ready, 1: a sentence says what is not."""
     if lacks := missing():
-        print("no real Asterisk here:", *lacks, sep="\n  ", file=sys.stderr)  # noqa: T201 - a command's answer
+        print("no real Asterisk here:", *lacks, sep="\n  ", file=sys.stderr)
         return 1
     for generation in SUITES:
         try:
             found = root(generation)
         except RootError as error:
-            print(f"Asterisk {generation}: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+            print(f"Asterisk {generation}: {error}", file=sys.stderr)
             return 1
-        print(f"Asterisk {generation}: {found.version} in {found.path}")  # noqa: T201 - a command's answer
+        print(f"Asterisk {generation}: {found.version} in {found.path}")
     return 0
 
 

@@ -119,7 +119,7 @@ async def test_a_random_mix_is_counted_to_the_last_leg(
     print(f"\nAsterisk {asterisk_instance.version}, {len(wire.legs())} trunk legs", *lines, sep="\n  ")
     later = Clock(ahead_ms=clock.wall() - Clock().wall() + FIVE_MINUTES)
     async with running(config, later) as parts:
-        await until(lambda: (tmp_path / "state").exists(), within_s=1)
+        await until((tmp_path / "state").exists, within_s=1)
         finals = await sealed_finals(parts)
     for tenant, found in content.items():
         assert stated(finals[tenant])["channels"] == stated(found)["channels"]
@@ -199,7 +199,7 @@ async def test_calls_before_the_start_and_a_restart_in_their_midst(
             while len(await witness.channels(asterisk_instance)) < 3:
                 pass
         async with running(config, clock) as parts:
-            assert [3, 3, 3] == list(parts.sampling.levels.now("acme").values())
+            assert list(parts.sampling.levels.now("acme").values()) == [3, 3, 3]
             began_at = parts.sampling.levels.pbxs["pbx1"].agreed_at
             parts.links[0].connector.resnapshot()
             await until(lambda: parts.sampling.levels.pbxs["pbx1"].agreed_at > began_at, within_s=10)
@@ -207,7 +207,7 @@ async def test_calls_before_the_start_and_a_restart_in_their_midst(
             await until(lambda: not parts.links[0].up, within_s=10)
             asterisk_instance.start()
             await until(lambda: parts.links[0].up, within_s=30)
-            assert [0, 0, 0] == list(parts.sampling.levels.now("acme").values())
+            assert list(parts.sampling.levels.now("acme").values()) == [0, 0, 0]
             content = (await recomputed(parts, config))["acme"]
     assert placed.scripts == long
     assert content["levels"]["channels"]["peak"] == 3

@@ -253,7 +253,7 @@ async def test_a_line_cut_during_the_login_was_never_a_link(asterisk, follower, 
 async def test_another_action_raises_before_a_byte_leaves(asterisk, clock):
     """An action that is not on the list raises at the door; Asterisk never sees it."""
     settings = Settings("127.0.0.1", LEAST.username, LEAST.secret, port=asterisk.port)
-    link = await ami.connect(settings, clock, lambda _: None, lambda: None)
+    link = await ami.connect(settings, clock, clock, lambda _: None, lambda: None)
     try:
         await link.login()
         with pytest.raises(NotAllowed):

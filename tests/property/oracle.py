@@ -6,6 +6,7 @@ such piece of time is judged on its own, straight from the ledger's facts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -50,6 +51,16 @@ def levels_at(legs: Sequence[Leg], merges: Sequence[Merge], gaps: Sequence[Gap],
     }
 
 
+def sight(gaps: Sequence[Gap], terms: Sequence[Terms], at: int) -> str:
+    """How much of the tenant is observed at an instant: whole, partly, blind."""
+    held = [t for t in terms if t.at <= at]
+    pbxs = held[-1].pbxs if held else ()
+    dark = [p for p in pbxs if any(g.pbx == p and g.start <= at < _end(g) for g in gaps)]
+    if len(dark) == len(pbxs):
+        return "blind"
+    return "partly" if dark else "whole"
+
+
 def figures(
     legs: Sequence[Leg],
     merges: Sequence[Merge],
@@ -68,17 +79,18 @@ def figures(
         edges |= {gap.start, _end(gap)}
     edges |= {m.at for m in merges} | {t.at for t in terms}
     marks = sorted(e for e in edges if period.start <= e <= as_of)
-    pieces = list(zip(marks, marks[1:], strict=False))
-    seen = {a: not any(g.start <= a < _end(g) for g in gaps) for a, _ in pieces}
-    observed_ms = sum(b - a for a, b in pieces if seen[a])
+    pieces = list(itertools.pairwise(marks))
+    seen = {a: sight(gaps, terms, a) for a, _ in pieces}
+    observed_ms = sum(b - a for a, b in pieces if seen[a] == "whole")
+    glimpsed = any(s != "blind" for s in seen.values())
     found: dict[str, Any] = {"observed_ms": observed_ms, "levels": {}}
     by_piece = [levels_at(legs, merges, gaps, a) for a, _ in pieces]
     for level in Level:
         values = [v[level] for v in by_piece]
         found["levels"][level.value] = (
-            _level(values, pieces, seen, legs, gaps, as_of, tz) if observed_ms else None
+            _level(values, pieces, seen, legs, gaps, terms, tz) if glimpsed else None
         )
-    found["overruns"] = _overruns(by_piece, pieces, seen, terms)
+    found["overruns"] = _overruns(by_piece, pieces, seen, gaps, terms)
     found["traffic"] = {d.value: _traffic(legs, gaps, pieces, period, as_of, d) for d in Direction}
     return found
 
@@ -86,10 +98,10 @@ def figures(
 def _level(
     values: list[int],
     pieces: list[tuple[int, int]],
-    seen: dict[int, bool],
+    seen: dict[int, str],
     legs: Sequence[Leg],
     gaps: Sequence[Gap],
-    as_of: int,
+    terms: Sequence[Terms],
     tz: tzinfo,
 ) -> dict[str, Any]:
     peak = max(values)
@@ -99,8 +111,11 @@ def _level(
         first = values.index(peak)
         at = pieces[first][0]
         edges_of_gaps = {g.start for g in gaps} | {_end(g) for g in gaps}
+        edges_of_gaps |= {b for (a, _), (b, _) in itertools.pairwise(pieces) if seen[a] != seen[b]}
         last = first
-        while last + 1 < len(values) and values[last + 1] == peak and pieces[last + 1][0] not in edges_of_gaps:
+        while (
+            last + 1 < len(values) and values[last + 1] == peak and pieces[last + 1][0] not in edges_of_gaps
+        ):
             last += 1
         ms = pieces[last][1] - at
         proved = any(
@@ -113,9 +128,10 @@ def _level(
     per_hour: dict[int, list[int]] = {}
     for (a, b), value in zip(pieces, values, strict=True):
         minutes[a // MINUTE] = max(minutes.get(a // MINUTE, 0), value)
-        if seen[a]:
-            time[value] = time.get(value, 0) + b - a
+        if seen[a] != "blind":
             watched.add(a // MINUTE)
+        if seen[a] == "whole":
+            time[value] = time.get(value, 0) + b - a
             hour = list(hours(a, a + 1, tz))[0]  # noqa: RUF015 - says what is meant
             sums = per_hour.setdefault(hour, [0, 0])
             sums[0] += value * (b - a)
@@ -147,22 +163,24 @@ def _level(
 def _overruns(
     by_piece: list[dict[Level, int]],
     pieces: list[tuple[int, int]],
-    seen: dict[int, bool],
+    seen: dict[int, str],
+    gaps: Sequence[Gap],
     terms: Sequence[Terms],
 ) -> list[tuple[int, int, int]]:
     found: list[tuple[int, int, int]] = []
-    last: tuple[int | None, Level] | None = None
+    last: tuple[int | None, Level, str] | None = None
+    cuts = {g.start for g in gaps} | {_end(g) for g in gaps}
     for (a, b), levels in zip(pieces, by_piece, strict=True):
         held = [t for t in terms if t.at <= a]
         if not held:
             last = None
             continue
-        now = (held[-1].lines, held[-1].basis)
+        now = (held[-1].lines, held[-1].basis, seen[a])
         level = levels[now[1]]
-        if not seen[a] or now[0] is None or level <= now[0]:
+        if now[0] is None or level <= now[0]:
             last = None
             continue
-        if last == now and found[-1][1] == a:
+        if last == now and found[-1][1] == a and a not in cuts:
             found[-1] = (found[-1][0], b, max(found[-1][2], level))
         else:
             found.append((a, b, level))
@@ -192,12 +210,10 @@ def _traffic(
     billable = 0
     for leg in mine:
         if within(leg.end) and leg.answer is not None:
-            marks = sorted(
-                {leg.answer, _end(leg), *(g.start for g in gaps), *(_end(g) for g in gaps)}
-            )
+            marks = sorted({leg.answer, _end(leg), *(g.start for g in gaps), *(_end(g) for g in gaps)})
             total = sum(
                 b - a
-                for a, b in zip(marks, marks[1:], strict=False)
+                for a, b in itertools.pairwise(marks)
                 if leg.answer <= a < _end(leg) and is_known(leg, gaps, a)
             )
             billable += -(-total // 1000)

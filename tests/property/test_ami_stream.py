@@ -63,7 +63,7 @@ def told(chunks: list[bytes]) -> tuple[list[object], str | None]:
 
     async def read() -> tuple[list[object], str | None]:
         events: list[object] = []
-        link = ami.Link(Settings("h", "u", "s"), lambda: 7, events.extend, lambda: None)
+        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda: 7, events.extend, lambda: None)
         for chunk in chunks:
             if link.fault is None:
                 link.data_received(chunk)
@@ -121,7 +121,7 @@ def test_a_closed_link_is_unreachable_not_garbled():
     """The end of the bytes is a lost link, with whatever was said before it."""
 
     async def read() -> Exception | None:
-        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda _: None, lambda: None)
+        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda: 7, lambda _: None, lambda: None)
         link.data_received(GREETING)
         link.connection_lost(None)
         return link.fault

@@ -16,10 +16,13 @@ from meter.account import Account
 from meter.edges import edges
 from meter.fold import Figures, Fold, frame
 from meter.model import Cause, Direction, Gap, Known, Leg, Level, Merge, Terms
+from meter.observation import unseen
 from meter.periods import Period, instant, period_of
+from meter.presence import merged
 
 _spec = util.spec_from_file_location("oracle", Path(__file__).with_name("oracle.py"))
-assert _spec and _spec.loader
+assert _spec
+assert _spec.loader
 oracle = util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
 
@@ -83,9 +86,11 @@ def ledgers(draw: st.DrawFn, span: int) -> tuple[list[Leg], list[Merge], list[Ga
             if merge.pbx == leg.pbx and merge.at <= leg.start and merge.gone == name:
                 name = merge.into
         legs[i] = replace(leg, call=name)
-    terms = [Terms("acme", -span, draw(st.integers(1, 3)), draw(st.sampled_from(list(Level))), PBXS)]
-    for at in sorted(draw(st.lists(moments(0, span), max_size=2, unique=True))):
-        terms.append(replace(terms[-1], at=at, lines=draw(st.none() | st.integers(1, 3))))
+    first = draw(st.sampled_from([-span, 0, span // 10]))
+    terms = [Terms("acme", first, draw(st.integers(1, 3)), draw(st.sampled_from(list(Level))), PBXS)]
+    for at in sorted(draw(st.lists(moments(first + 1, span), max_size=2, unique=True))):
+        pbxs = draw(st.sampled_from([PBXS, PBXS[:1], PBXS[1:], ()]))
+        terms.append(replace(terms[-1], at=at, lines=draw(st.none() | st.integers(1, 3)), pbxs=pbxs))
     return legs, merges, gaps, terms
 
 
@@ -155,6 +160,9 @@ def compare(ledger: tuple[Any, ...], period: Period, as_of: int, tz: tzinfo) -> 
     expected = truth.pop("overruns")
 
     assert truth == found
+    _legs, _, gaps, terms = ledger
+    blind = merged(unseen(by_pbx(gaps), terms, period.start, as_of), period.start, as_of)
+    assert as_of - period.start == found["observed_ms"] + sum(b - a for a, b in blind)
     if overruns is None:
         assert not expected
     else:

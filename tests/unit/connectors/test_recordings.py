@@ -48,7 +48,7 @@ def told(path: Path):
 
     async def read():
         events = []
-        link = ami.Link(Settings("h", "u", "s"), lambda: 7, events.extend, lambda: None)
+        link = ami.Link(Settings("h", "u", "s"), lambda: 7, lambda: 7, events.extend, lambda: None)
         link.data_received(stream)
         return events, link.fault
 
