@@ -134,7 +134,9 @@ class Alerting:
         # A level of this very instant has lasted 0 ms: the fold counts it from the next one on.
         highest = max(decision.level, peak.level if peak else 0) if peak or decision.level else None
         new_peak = peak is None or decision.level > peak.level
-        starts_now = watch.over_since == decision.at
+        # Over already when the period began, the fold has counted it: an overrun of its own, up to this instant.
+        counted = overruns is not None and any(o.end == decision.at for o in overruns.worst)
+        starts_now = watch.over_since == decision.at and not counted
         episode = watch if watch.episode_start is not None else before
         notice = Notice(
             id=f"{self._agent}/{tenant}/{period.name}/notice/{number}",

@@ -132,6 +132,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
         clock_is_synchronised,
         sealed=lambda: shipping.bell.ring() if shipping else None,
         known_up_to=sampling.known_up_to,
+        resnapshot=resnapshot,
         away_ms=left.away_ms,
     )
     closing.position_known = config.upstream is None

@@ -8,9 +8,8 @@ transaction that takes the next number, signs and stores.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -20,27 +19,27 @@ import structlog
 from agent.clock import Clock
 from agent.contracts import Calendar, Contract
 from agent.keys import KeyTrouble
-from agent.store import agreements, ledger, readings, records
+from agent.sealing import Plan, envelope, facts_of, seal
+from agent.store import agreements, records
 from agent.store.database import Database, Store, StoreError
-from meter import periods, signature
-from meter.canonical import canonical_bytes
-from meter.model import Gap, Instant
+from meter import periods
+from meter.model import Instant
 from meter.periods import HOUR_MS, Period, iso
 from meter.presence import FOREVER
-from meter.schema import MINUTE_SERIES, USAGE_SUMMARY, validate
+from meter.schema import MINUTE_SERIES, USAGE_SUMMARY
 from meter.signature import PrivateKey
-from meter.summary import Facts, Statement, content, series_content, state
+from meter.summary import Statement, content, series_content, state
 
 log = structlog.get_logger(__name__)
 
 #: A clock that is known to be unsynchronised is not believed if it moved, or was off, for longer.
 MOVED_MS: Final = HOUR_MS
 AWAY_MS: Final = 24 * HOUR_MS
+#: A snapshot is asked for at most so often (facts: lists no more often than every 30 s).
+PROOF_EVERY_MS: Final = 30_000
 #: Nothing is sealed for so long after a start, unless the receiver's position is known: a
 #: restored copy must not seal before it was found out.
 PATIENCE_MS: Final = 10_000
-
-SUMMARIES: Final = ("final", "correction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +61,6 @@ class Due:
     revision: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How and when this agent seals.
-
-    Attributes:
-        agent: `{"id", "version", "config_sha256"}`, as every record states it.
-        grace_ms: How long after a period its final waits.
-        interim_ms: How often the open period is stated.
-        methods: How each PBX is watched.
-        default: The tenant that states unclassified and unassigned legs: the default
-            one, or the only one; None: nobody.
-    """
-
-    agent: Mapping[str, str]
-    grace_ms: int
-    interim_ms: int
-    methods: Mapping[str, str]
-    default: str | None
-
-
-class Halted(Exception):  # noqa: N818 - it says what is so
-    """The chain takes no more records; the message says why and what to type."""
-
-
 class Closing:
     """Seals what is due.
 
@@ -96,6 +71,7 @@ class Closing:
         synchronised: Whether the machine's clock is; None: it does not say.
         sealed: Called after records were sealed.
         known_up_to: Up to when a configured tenant's facts can't change any more, for all that is known.
+        resnapshot: Asks the PBXs for a snapshot, which may prove what a final waits for.
         away_ms: Time between the last stored instant and the start.
 
     Attributes:
@@ -115,6 +91,7 @@ class Closing:
         synchronised: Callable[[], bool | None],
         sealed: Callable[[], None] = lambda: None,
         known_up_to: Callable[[str], Instant] = lambda _: FOREVER,
+        resnapshot: Callable[[], None] = lambda: None,
         *,
         away_ms: int = 0,
     ) -> None:
@@ -129,8 +106,11 @@ class Closing:
         self._synchronised = synchronised
         self._sealed = sealed
         self._known_up_to = known_up_to
+        self._resnapshot = resnapshot
         self._away_ms = away_ms
         self._failed: set[str] = set()
+        self._unproved = False  # a final waits until the facts of its period can't change any more
+        self._asked_at = -PROOF_EVERY_MS
         self._started_at = clock.boot()
 
     async def seal_due(self) -> int:
@@ -145,6 +125,7 @@ class Closing:
         if self.held is not None:
             return 0
         due = await self._store.read(lambda db: self._due(db, now))
+        self._ask_for_proof()
         doubt = self._clock_doubt()
         if doubt is not None and any(record.kind == "final" for record in due):
             self.held = doubt
@@ -175,6 +156,12 @@ class Closing:
         if sealed:
             log.info("record.sealed", id=name, as_of=iso(due.as_of))
         return sealed
+
+    def _ask_for_proof(self) -> None:
+        """Ask for a snapshot if a final waits for one: no list is asked for more often than every 30 s."""
+        if self._unproved and self._clock.boot() - self._asked_at >= PROOF_EVERY_MS:
+            self._asked_at = self._clock.boot()
+            self._resnapshot()
 
     async def _open_periods(self, now: Instant) -> None:
         opened = {tenant: calendar.opened(now) for tenant, calendar in self._calendars.items()}
@@ -213,6 +200,7 @@ class Closing:
 
     def _due(self, db: Database, now: Instant) -> list[Due]:
         found: list[Due] = []
+        self._unproved = False
         for tenant in agreements.tenants(db):
             found += self._finals(db, tenant, now)
             found += self._series(db, tenant, now)
@@ -221,11 +209,14 @@ class Closing:
         return found
 
     def _finals(self, db: Database, tenant: str, now: Instant) -> list[Due]:
-        return [
+        due = [
             Due("final", tenant, period, period.end)
             for period in agreements.unclosed(db, tenant, now - self._plan.grace_ms)
-            if tenant not in self._contracts or self._known_up_to(tenant) >= period.end
         ]
+        known = self._known_up_to(tenant) if tenant in self._contracts else FOREVER
+        proved = [final for final in due if final.as_of <= known]
+        self._unproved = self._unproved or len(proved) < len(due)
+        return proved
 
     def _interims(self, db: Database, tenant: str, now: Instant) -> list[Due]:
         every = self._plan.interim_ms
@@ -252,8 +243,8 @@ class Closing:
         return [
             Due("minute-series", tenant, day, day.end)
             for day in periods.days(start, until, tz)
-            # After a move to the west a day may have begun within the last one: it had its series.
-            if day.end <= until and (last is None or day.start >= start)
+            # After a move to the west a day of the last one's name comes again: it had its series.
+            if day.end <= until and (last is None or last.period is None or day.name > last.period)
         ]
 
     # --- one record ----------------------------------------------------------------------
@@ -304,128 +295,6 @@ class Closing:
             now=self._clock.now(),
         )
         return True
-
-
-def envelope(
-    type_: str, agent: dict[str, str], subject: str, id_: str, now: Instant, data: dict[str, Any]
-) -> dict[str, Any]:
-    """Return a CloudEvent around a record's data."""
-    return {
-        "specversion": "1.0",
-        "type": type_,
-        "source": f"/agents/{agent['id']}",
-        "subject": subject,
-        "id": id_,
-        "time": iso(now),
-        "datacontenttype": "application/json",
-        "data": {"agent": agent, **data},
-    }
-
-
-def seal(
-    db: Database,
-    said: dict[str, Any],
-    *,
-    key: PrivateKey,
-    kind: str,
-    tenant: str | None,
-    period: Period | None,
-    revision: int,
-    now: Instant,
-) -> records.Sealed:
-    """Give a record the next place in the chain, sign it and store it. To be called in a write transaction.
-
-    Raises:
-        Halted: Nothing may be sealed in this chain any more.
-    """
-    chain = records.chain(db) or records.begin_chain(db, new_chain_id(), None)
-    if chain.halted is not None:
-        raise Halted(chain.halted)
-    head = records.head(db, chain.number)
-    own = records.tenant_head(db, chain.number, tenant) if tenant is not None else None
-    said["data"] |= {
-        "chain": {"id": chain.id, "continues": chain.continues},
-        "sequence": head.sequence,
-        "previous_sha256": head.previous_sha256,
-        "tenant_sequence": own.sequence if own else None,
-        "tenant_previous_sha256": own.previous_sha256 if own else None,
-    }
-    payload = canonical_bytes(said)
-    validate(payload)  # what we would not take ourselves is a bug here, and must not get a number
-    jws = signature.sign(payload, key, signature.TYP_RECORD)
-    sealed = records.Sealed(
-        chain=chain.number,
-        sequence=head.sequence,
-        id=said["id"],
-        kind=kind,
-        tenant=tenant,
-        tenant_sequence=own.sequence if own else None,
-        period=period.name if period else None,
-        period_start=period.start if period else None,
-        revision=revision,
-        sealed_at=now,
-        sha256=signature.sha256_hex(jws),
-        jws=jws,
-    )
-    records.seal(db, sealed)
-    return sealed
-
-
-def new_chain_id() -> str:
-    """Return an id that no other chain has."""
-    return f"c-{secrets.token_hex(8)}"
-
-
-def facts_of(
-    db: Database,
-    tenant: str,
-    start: Instant,
-    end: Instant,
-    plan: Plan | None = None,
-    *,
-    known_at: Instant | None = None,
-) -> tuple[Facts, tzinfo]:
-    """Return everything that the ledger knows of a tenant and `[start, end)`, and the tenant's zone.
-
-    Args:
-        db: The database.
-        tenant: Whose facts.
-        start: The first instant.
-        end: The instant up to which they are told.
-        plan: How this agent seals: how PBXs are watched, and who states strays.
-        known_at: Take gaps as they were known then: one that ended later was still running.
-    """
-    agreed = [t for t in agreements.terms(db, tenant) if t.at < end] or agreements.terms(db, tenant)[:1]
-    last = agreed[-1]
-    pbxs = list(dict.fromkeys(pbx for t in agreed for pbx in t.pbxs))
-    legs = ledger.legs(db, tenant, start, end)
-    since = min((leg.start for leg in legs), default=start)
-    gaps = ledger.gaps(db, pbxs, min(since, start), end)
-    if known_at is not None:
-        gaps = {pbx: [_as_known(gap, known_at) for gap in found] for pbx, found in gaps.items()}
-    states_strays = plan is not None and tenant == plan.default
-    stray_readings = readings.readings(db, None, start, end) if states_strays else []
-    latest = {r.pbx: r.count for r in stray_readings if r.count is not None}
-    facts = Facts(
-        tenant=tenant,
-        name=last.name or tenant,
-        legs=legs,
-        merges=ledger.merges(db, pbxs, since, end),
-        gaps=gaps,
-        terms=agreed,
-        user_pbxs=last.user_pbxs,
-        readings=readings.readings(db, tenant, start, end),
-        reconciled=ledger.reconciled(db, pbxs, start, end),
-        steps=ledger.steps(db, start, end),
-        methods=plan.methods if plan is not None else {},
-        strays=ledger.legs(db, None, start, end) if states_strays else None,
-        stray_users=sum(latest.values()),
-    )
-    return facts, ZoneInfo(last.timezone)
-
-
-def _as_known(gap: Gap, at: Instant) -> Gap:
-    return replace(gap, end=None) if gap.end is not None and gap.end > at else gap
 
 
 def _after(day_start: Instant, tz: tzinfo) -> Instant:

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from agent.alerting import Row
-from agent.closing import Plan
 from agent.contracts import Contract
+from agent.sealing import Plan
 from config.meaning import config_sha256
 from config.model import Config, Pbx, Tenant
 from connectors.asterisk.settings import Settings

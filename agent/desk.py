@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import keys
-from agent.closing import SUMMARIES, Plan, envelope, facts_of, new_chain_id, seal
+from agent.sealing import SUMMARIES, Plan, envelope, facts_of, new_chain_id, seal
 from agent.store import agreements, ledger, outbox, records
 from agent.store.database import Database
 from agent.store.records import Sealed

@@ -155,6 +155,8 @@ class Sampling:
             self.levels.lose(pbx, at, cause)
         self._distrust_before = now
         self._spread()
+        if self.alerting is not None:
+            self._judge(set(self.alerting.restless()))  # a gap that is short calms nothing either
         self.resnapshot()
 
     def _spread(self) -> set[str]:

@@ -22,7 +22,7 @@ import click
 from rich.console import Console
 
 from agent import desk, keys
-from agent.closing import Halted
+from agent.sealing import Halted
 from agent.store.database import NAME, Database, Store, StoreError
 from agent.supervisor import Bugged
 from config.model import Config

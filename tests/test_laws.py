@@ -14,7 +14,9 @@ MODULES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 #: Modules that may be longer than 400 lines, each with its reason. There is none.
-LONG: dict[str, str] = {}
+LONG: dict[str, str] = {
+    "meter/levels.py": "one state machine: by its first rule all that opens, changes and ends a leg is in one place",
+}
 
 #: Words that name nothing of the field.
 EMPTY_WORDS = "manager|handler|engine|helpers?|utils?|common|base|misc|processor"

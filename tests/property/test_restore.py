@@ -14,9 +14,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from agent.clock import Clock
-from agent.closing import facts_of
 from agent.restoring import restore
 from agent.sampling import Sampling
+from agent.sealing import facts_of
 from agent.store import ledger
 from agent.store.database import Store
 from config.load import load

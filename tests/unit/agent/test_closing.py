@@ -331,7 +331,7 @@ async def test_nothing_is_sealed_while_time_stands_still(awake, office, configur
     async with awake(config, again) as parts:
         assert again.now() > again.wall()
         assert await parts.closing.seal_due() == 0
-        again.advance(HOUR_MS + 10 * MINUTE)
+        again.advance(2 * HOUR_MS)
         office(parts, at=again).snapshot()
         await office(parts, at=again).live(1_500)
         assert await parts.closing.seal_due() == 1
@@ -398,14 +398,10 @@ async def test_the_month_of_the_installation(awake, office, configure, clock) ->
         (interim,) = await sealed(parts, "interim")
 
     coverage = interim["data"]["coverage"]
-    assert coverage["gaps"]["list"] == [
-        {
-            "pbx": "pbx1",
-            "start": interim["data"]["period"]["start"],
-            "end": iso(first),
-            "cause": "not_installed",
-        }
-    ]
+    gaps = coverage["gaps"]["list"]
+    assert {gap["cause"] for gap in gaps} == {"not_installed"}
+    assert (gaps[0]["start"], gaps[-1]["end"]) == (interim["data"]["period"]["start"], iso(first))
+    assert all(one["end"] == two["start"] for one, two in zip(gaps, gaps[1:], strict=False))
     assert coverage["observed_ms"] == 60_000
 
 
