@@ -1,6 +1,6 @@
 # Each target makes .venv with what it needs, once. Debian 12: apt-get install make python3-venv.
 #
-#   make demo    a simulated PBX, the agent, a mailbox and the provider, for a few minutes
+#   make demo    a simulated PBX, the agent, a mailbox and the provider, for about a minute
 #   make test    every test; those on a real Asterisk too, as root on a Debian
 #   make check   format, lint, types, import rules
 #   make bench   what it costs
