@@ -29,8 +29,8 @@ from agent.reading import ExtensionReading
 from agent.restoring import Restored, restore
 from agent.sampling import Sampling
 from agent.shipping import Lane, Shipping
-from agent.store import ledger
-from agent.store.database import Store, StoreError
+from agent.store import ledger, records
+from agent.store.database import Store, StoreError, damaged, disk_hint
 from agent.supervisor import Link
 from agent.upstream import Upstream
 from config.model import Config
@@ -95,6 +95,10 @@ async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Age
         store = Store(state_dir)
         await store.open()
         stack.push_async_callback(store.close)
+        await store.examine()
+        torn = await store.read(records.torn)
+        if torn is not None:
+            raise damaged(store.path, f"the record {torn} is not what was sealed")
         clock.not_before(await store.read(ledger.last_stored))
         now = clock.now()
         left = await store.write(lambda db: restore(db, config, now))
@@ -221,6 +225,7 @@ async def run(
         )
 
         async def seal_due() -> None:
+            parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
             await parts.closing.seal_due()
 
@@ -259,6 +264,11 @@ async def run(
             log.info("agent.stopped")
 
 
+def _there(folder: Path) -> Path:
+    """Return the nearest folder above that exists, which tells the disk."""
+    return next(each for each in (folder, *folder.parents) if os.access(each, os.F_OK))
+
+
 def _lock(state_dir: Path) -> Callable[[], None]:
     """Take the state directory for this process alone; return what gives it back."""
     try:
@@ -267,7 +277,8 @@ def _lock(state_dir: Path) -> Callable[[], None]:
     except OSError as error:
         raise StoreError(
             f"{state_dir} can't be used: {error.strerror}",
-            hint=f"make it and give it to the agent's user: install -d -m 700 -o USER {state_dir}",
+            hint=disk_hint(error, _there(state_dir))
+            or f"make it and give it to the agent's user: install -d -m 700 -o USER {state_dir}",
             damaged=False,
         ) from error
     try:

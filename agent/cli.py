@@ -15,7 +15,7 @@ import aiohttp
 import click
 import structlog
 
-from agent import app, checking, configured, custody, desk, keys, logs, showing
+from agent import app, checking, configured, custody, desk, evidence, keys, logs, showing
 from agent.clock import Clock
 from agent.store import agreements, records
 from agent.store.database import Database
@@ -270,7 +270,7 @@ def demo(seconds: int, keep: Path | None) -> None:
         raise SystemExit(PROBLEM)
 
 
-for command in custody.COMMANDS:
+for command in (*custody.COMMANDS, *evidence.COMMANDS):
     main.add_command(command)
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent import keys
+from agent import correcting, keys
 from agent.sealing import SUMMARIES, Plan, envelope, facts_of, new_chain_id, seal
-from agent.store import agreements, ledger, outbox, records
+from agent.store import agreements, corrections, ledger, outbox, records
 from agent.store.database import Database
 from agent.store.records import Sealed
 from agent.upstream import Position
@@ -23,7 +23,7 @@ from meter.model import Instant
 from meter.periods import Period
 from meter.schema import USAGE_SUMMARY
 from meter.signature import PublicKey, Unverified
-from meter.summary import content, state
+from meter.summary import Statement, content, state
 
 
 class Unknown(Exception):  # noqa: N818 - it says what is so
@@ -82,6 +82,23 @@ def period_named(db: Database, tenant: str, name: str | None) -> Period:
 
 def recompute(db: Database, plan: Plan, tenant: str, period: Period) -> Recomputed:
     """Fold a tenant's period again and compare it with what was sealed."""
+    statement, sealed = folded(db, plan, tenant, period)
+    found = content(statement, evidence=True)
+    said = _data(sealed) if sealed is not None else None
+    if said is None or sealed is None or sealed.kind == "interim":
+        return Recomputed(found, None, ())
+    # What the machine said of its clock when it sealed is no figure of the ledger.
+    found["clock"]["synchronised"] = said["clock"]["synchronised"]
+    return Recomputed(found, sealed, tuple(_differences(said, found, "")))
+
+
+def folded(
+    db: Database, plan: Plan, tenant: str, period: Period, *, series: bool = False
+) -> tuple[Statement, Sealed | None]:
+    """Fold a tenant's period again, as it was sealed if it was; return its newest record too, at least an interim.
+
+    `series`: whether minute maxima are kept one by one.
+    """
     newest = records.newest(db, tenant, (*SUMMARIES, "interim"), period.start)
     final = records.newest(db, tenant, SUMMARIES, period.start) or newest
     said = _data(final) if final is not None else None
@@ -98,12 +115,9 @@ def recompute(db: Database, plan: Plan, tenant: str, period: Period) -> Recomput
             methods={pbx: how["method"] for pbx, how in said["sampling"].items()},
         )
     facts, tz = facts_of(db, tenant, period.start, as_of, plan, known_at=known_at)
-    found = content(state(facts, period, as_of, tz), evidence=True)
-    if said is None or final is None or final.kind == "interim":
-        return Recomputed(found, None, ())
-    # What the machine said of its clock when it sealed is no figure of the ledger.
-    found["clock"]["synchronised"] = said["clock"]["synchronised"]
-    return Recomputed(found, final, tuple(_differences(said, found, "")))
+    if final is not None:
+        facts, tz = correcting.facts_of_record(db, final, period, (facts, tz))
+    return state(facts, period, as_of, tz, series=series), final
 
 
 def recompute_each(
@@ -124,6 +138,14 @@ def recompute_each(
     if not found:
         raise missing or Unknown("there is no tenant yet", hint="start the agent once: pbx-meter run")
     return found
+
+
+def corrects(record: Sealed) -> tuple[str, str, str] | None:
+    """Return what a correction says of itself: the id of what it replaces, why, and made from what."""
+    if record.jws is None or record.kind != "correction":
+        return None
+    said = exact(signature.unverified_payload(record.jws, signature.TYP_RECORD))["data"]
+    return said["replaces"]["id"], said["reason"], said.get("source") or "ledger"
 
 
 def _data(record: Sealed) -> dict[str, Any] | None:
@@ -162,6 +184,7 @@ def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, n
     period = period_named(db, found.tenant, found.period)
     newest = records.newest(db, found.tenant, SUMMARIES, period.start) or found
     facts, tz = facts_of(db, found.tenant, period.start, period.end, plan)
+    facts, tz = correcting.facts_of_record(db, newest, period, (facts, tz))
     revision = newest.revision + 1
     data = content(state(facts, period, period.end, tz), evidence=True) | {
         "kind": "correction",
@@ -175,8 +198,10 @@ def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, n
         USAGE_SUMMARY, dict(plan.agent), found.tenant,
         f"{found.tenant}/{period.name}/correction/{revision}", now, data,
     )  # fmt: skip
-    return seal(db, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
-                period=period, revision=revision, now=now)  # fmt: skip
+    sealed = seal(db, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
+                  period=period, revision=revision, now=now)  # fmt: skip
+    corrections.keep(db, sealed, corrections.of(db, newest))
+    return sealed
 
 
 def change_key(db: Database, plan: Plan, state_dir: Path, now: Instant) -> PublicKey:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.store import ledger
-from agent.store.database import Database
+from agent.store.database import Database, disk_hint
 from meter import messages, periods, signature
 from meter.model import DEFINITION, Instant
 from meter.schema import KEY_CHANGE
@@ -218,7 +218,8 @@ def _write(path: Path, key: PrivateKey) -> None:
     except OSError as error:
         raise KeyTrouble(
             f"no key can be written to {path.parent} ({error.strerror})",
-            hint=f"make it and give it to the agent's user: `install -d -m 700 {path.parent}`",
+            hint=disk_hint(error, path.parent)
+            or f"make it and give it to the agent's user: `install -d -m 700 {path.parent}`",
         ) from error
 
 

@@ -75,6 +75,10 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         calendar = Calendar(agreed, agreements.last_period(db, tenant.id), now)
         contracts[tenant.id] = agreed = _agree(db, agreed, now)
         calendars[tenant.id] = calendar
+        opened = calendar.opened(now)
+        for period in opened:
+            agreements.open_period(db, tenant.id, period)
+        calendar.keep(opened)
         accounts[tenant.id] = _account(db, agreed, calendar, now)
     _dismiss(db, set(contracts), now)
     changes = levels.drain()

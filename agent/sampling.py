@@ -315,9 +315,10 @@ class Sampling:
     def known_up_to(self, tenant: str) -> Instant:
         """Return up to when nothing about a tenant can change any more, for all that is known now.
 
-        A PBX that is not seen has said what it had to say; while the disk fails, nothing is known.
+        A PBX that is not seen has said what it had to say. What the ledger does not hold yet is not
+        known: a gap that was just noticed must be there before a record is made from it.
         """
-        if self.disk is not None:
+        if self.disk is not None or self._pending or self._committing.locked():
             return 0
         pbxs = (self.levels.pbxs[name] for name in self.contracts[tenant].terms.pbxs)
         return min((FOREVER if pbx.gap is not None else pbx.agreed_at for pbx in pbxs), default=FOREVER)

@@ -183,17 +183,24 @@ class Shipping:
 
     async def run(self) -> None:
         """Compare positions, then send what has no receipt, for ever."""
+        upstream = await self._receiver()
+        while not await self._compare(upstream):
+            self._attempt += 1
+            upstream = await self._receiver()
+        self._attempt, self.trouble = 0, None
+        while True:
+            if not await self._send_next(upstream):
+                await self.bell.wait(LOOK_EVERY_S)
+            if self.trouble is not None:
+                upstream = await self._receiver()
+
+    async def _receiver(self) -> Upstream:
+        """Return the provider's receiver as enrolled now: an enrolment afresh may be what ends a trouble."""
         while (upstream := await self._enrolled()) is None:
             self.trouble = "not enrolled at the provider: ask for an invitation, then type: pbx-meter enrol"
             self._position_known()  # there is nobody to ask yet
             await self.bell.wait(ENROLMENT_EVERY_S)
-        self.trouble = None
-        while not await self._compare(upstream):
-            self._attempt += 1
-        self._attempt = 0
-        while True:
-            if not await self._send_next(upstream):
-                await self.bell.wait(LOOK_EVERY_S)
+        return upstream
 
     async def _compare(self, upstream: Upstream) -> bool:
         answer = await upstream.position(self._key())
@@ -236,6 +243,7 @@ class Shipping:
         number, sequence = self._cursor
         found = await self._store.read(lambda db: records.waiting(db, number, sequence, 1))
         if not found:
+            self.trouble = None  # nothing waits, so nothing hinders
             return False
         jws = found[0].jws
         if jws is None:

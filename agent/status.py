@@ -14,6 +14,7 @@ from agent.sampling import Sampling
 from agent.shipping import Shipping
 from agent.store import outbox, readings, records
 from agent.store.database import Database, Store
+from agent.store.records import Sealed
 from agent.supervisor import Link
 from meter.capacity import smallest_package
 from meter.fold import Figures
@@ -51,7 +52,7 @@ class Status:
 
     async def read(self, now: Instant) -> dict[str, Any]:
         """Return everything as plain values; field names are fixed, null is unknown."""
-        users, rows, sealed = await self._store.read(self._rows)
+        users, rows, sealed, refused = await self._store.read(self._rows)
         figures = await self._sampling.views(now)
         waiting = sealed["sealed"] - sealed["receipted"] if self._shipping else 0
         return {
@@ -63,15 +64,17 @@ class Status:
             "pbxs": {link.connector.name: self._pbx(link) for link in self._links},
             "outbox": {"waiting": rows["waiting"] + waiting, "parked": rows["parked"]},
             "records": sealed,
-            "trouble": self._trouble(),
+            "trouble": self._trouble() + [_refused(record) for record in refused],
         }
 
-    def _rows(self, db: Database) -> tuple[dict[str, int | None], dict[str, int], dict[str, int]]:
+    def _rows(
+        self, db: Database
+    ) -> tuple[dict[str, int | None], dict[str, int], dict[str, int], list[Sealed]]:
         users = {
             tenant: readings.users_now(db, tenant, contract.terms.user_pbxs)
             for tenant, contract in self._sampling.contracts.items()
         }
-        return users, outbox.counts(db), records.counts(db)
+        return users, outbox.counts(db), records.counts(db), records.unmended(db)
 
     def _tenant(self, tenant: str, figures: Figures, users: int | None) -> dict[str, Any]:
         contract = self._sampling.contracts[tenant]
@@ -131,6 +134,14 @@ class Status:
         if self._shipping is not None and self._shipping.trouble not in (None, self._closing.held):
             found.append(f"upstream: {self._shipping.trouble}")
         return found
+
+
+def _refused(record: Sealed) -> str:
+    """Say that the provider can't count a summary, why, and what makes up for it."""
+    said = f"the provider refused {record.id}: {record.why or 'no reason given'}"
+    if record.kind == "interim":
+        return f"{said}. Mend the cause (a tenant is enrolled by a fresh invitation: pbx-meter enrol); the next interim replaces it"
+    return f"{said}. Mend the cause, then type: pbx-meter chain replace {record.id}"
 
 
 def _coverage(figures: Figures) -> dict[str, int]:

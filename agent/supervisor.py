@@ -43,8 +43,7 @@ class Bugged(Exception):  # noqa: N818 - it says what is so
 def waits(*, denied: bool, attempt: int, jitter: Callable[[], float] = random.random) -> float:
     """Return how many seconds to wait before the next attempt, 1 being the first failed one."""
     first, longest = (DENIED_WAIT_S, LONGEST_DENIED_WAIT_S) if denied else (FIRST_WAIT_S, LONGEST_WAIT_S)
-    wait = min(longest, first * 2.0 ** min(attempt - 1, 20))
-    return wait * (1 + 0.5 * jitter()) if denied else wait * (0.75 + 0.5 * jitter())
+    return min(longest, 1.25 * first * 2.0 ** min(attempt - 1, 20)) * (0.8 + 0.2 * jitter())
 
 
 async def keep(name: str, clock: Clock, loop: Callable[[], Awaitable[None]]) -> None:

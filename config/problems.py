@@ -33,7 +33,9 @@ class Problem:
     def __str__(self) -> str:
         shown = f"{self.key} = {self.value}" if self.value is not None else self.key
         place = f"{self.file}: {shown}: " if shown else f"{self.file}: "
-        return f"{place}{self.what}; {self.hint}"
+        said = f"{place}{self.what}; {self.hint}"
+        # Always one line, and nothing in it that a terminal obeys: a key or a value may hold anything.
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in said)
 
 
 class ConfigError(Exception):

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 from meter.model import Gap, Instant, Leg, Merge, Terms
-from meter.presence import FOREVER, end_of, presence
+from meter.presence import FOREVER, Gaps, end_of, presence
 
 # What an edge of a leg says; several may hold at once.
 BEGAN: Final = 1  #: the PBX made the leg
@@ -85,12 +85,12 @@ def edges(
         terms: Its terms.
     """
     found: list[Edge] = []
+    near = {pbx: Gaps(of_pbx) for pbx, of_pbx in gaps.items()}
     for leg in legs:
-        found += leg_edges(leg, gaps.get(leg.pbx, ()))
+        of_pbx = near.get(leg.pbx)
+        found += leg_edges(leg, of_pbx.touching(leg) if of_pbx else ())
     found += [(merge.at, _MERGING, MERGED, merge, 0) for merge in merges]
-    for of_pbx in gaps.values():
-        for gap in of_pbx:
-            found += gap_edges(gap)
+    found += [edge for of_pbx in gaps.values() for gap in of_pbx for edge in gap_edges(gap)]
     found += [(agreed.at, _OPENING, AGREED, agreed, 0) for agreed in terms]
     found.sort(key=in_order)
     return found

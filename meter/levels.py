@@ -8,9 +8,10 @@ Rules of this file:
 - an event is believed, a snapshot is believed more, and a contradiction is a gap.
 
 A snapshot races with the events around it: a leg may be listed whose hangup was already
-told, or whose birth is still on its way. So a leg that ended a moment ago is not opened
-again, and a difference that is younger than the request is *in doubt*: the next event of
-that leg settles it, or else the next snapshot does. Until then the snapshot has not agreed.
+told, or whose birth is still on its way, and one may be missing whose hangup is. So a leg
+that ended a moment ago is not opened again, and a leg that is missing, or listed and young,
+is *in doubt*: its next event settles it, or else the next snapshot does. Until then the
+snapshot has not agreed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from meter.watched import Changes, Live, LiveCall, Reconciled, Watched
 
 #: How long an ended leg is remembered, in ms: lists and late events may still name it.
 ENDED_MS: Final = 10_000
-#: How young a difference between snapshot and events may be to be put in doubt, in ms.
+#: How young a listed leg that no event told of may be to be put in doubt, in ms.
 #: PBXs state ages in whole seconds, and an event may be a second behind a list.
 DOUBT_MS: Final = 3_000
 
@@ -371,9 +372,8 @@ class Levels:
                 continue
             if live.heard_at >= snapshot.requested_at and not restarted:
                 continue  # it began, or spoke, after the list was asked for
-            young = live.heard_at > snapshot.requested_at - DOUBT_MS
-            if watched.gap is None and young and live.id not in before:
-                watched.doubts.add(live.id)
+            if watched.gap is None and live.id not in before and not restarted:
+                watched.doubts.add(live.id)  # its hangup may be on its way behind the list
                 continue
             if watched.gap is not None:
                 end, known = max(watched.gap.start, live.heard_at), Known.GAP

@@ -7,7 +7,9 @@ traffic and evidence all ask here.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from meter.model import Gap, Instant, Leg
@@ -51,6 +53,22 @@ def answered_ms(leg: Leg, pieces: Sequence[tuple[Instant, Instant]]) -> int:
     if leg.answer is None:
         return 0
     return sum(max(0, end - max(start, leg.answer)) for start, end in pieces)
+
+
+class Gaps:
+    """The gaps of one PBX, so ordered that those which touch a leg's life are found at once."""
+
+    __slots__ = ("_gaps", "_latest", "_starts")
+
+    def __init__(self, gaps: Sequence[Gap]) -> None:
+        self._gaps = sorted(gaps, key=lambda gap: gap.start)
+        self._starts = [gap.start for gap in self._gaps]
+        self._latest = list(accumulate((end_of(gap) for gap in self._gaps), max))  # end of any gap so far
+
+    def touching(self, leg: Leg) -> list[Gap]:
+        """Return the gaps that may touch a leg's life, and perhaps some that end before it."""
+        first = bisect_left(self._latest, leg.start)
+        return self._gaps[first : bisect_right(self._starts, end_of(leg))]
 
 
 def merged(gaps: Sequence[Gap], start: Instant, end: Instant) -> list[tuple[Instant, Instant]]:

@@ -18,7 +18,7 @@ from meter.edges import edges
 from meter.fold import Figures, Fold, frame
 from meter.model import DEFINITION, Gap, Instant, Leg, Level, Merge, Reading, Terms
 from meter.observation import unseen
-from meter.peaks import LevelFigures
+from meter.peaks import LevelFigures, Peak, Source
 from meter.periods import Period, iso
 from meter.presence import end_of, merged, presence
 from meter.users import UserFigures, users
@@ -46,6 +46,7 @@ class Facts:
         methods: How each of its PBXs is watched (`events`, `polled`).
         strays: Unclassified and unassigned legs, for the default (or only) tenant; None: not its to state.
         stray_users: Users of nobody, likewise.
+        filled: Stretches of gaps that the PBX's own call records fill, in a correction.
     """
 
     tenant: str
@@ -62,6 +63,7 @@ class Facts:
     methods: Mapping[str, str] = field(default_factory=dict)
     strays: Sequence[Leg] | None = None
     stray_users: int = 0
+    filled: Sequence[tuple[str, Instant, Instant]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,9 @@ def _period(period: Period, tz: tzinfo) -> dict[str, str]:
 def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict[str, Any]:
     figures = statement.figures
     peak = found.peak
-    lower_bound = figures.observed_ms < figures.expected_ms
+    filled = statement.facts.filled
+    # Call records count whole seconds: a level out of them is not the last word.
+    lower_bound = figures.observed_ms < figures.expected_ms or bool(filled)
     if peak is None:
         return {
             "peak": None, "peak_at": None, "peak_ms": None, "peak_source": None, "lower_bound": lower_bound,
@@ -183,7 +187,7 @@ def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict
         "peak": peak.level,
         "peak_at": None if peak.at is None else iso(peak.at),
         "peak_ms": peak.ms,
-        "peak_source": peak.source.value,
+        "peak_source": _source(peak, filled),
         "lower_bound": lower_bound,
         "evidence": _evidence(statement.facts, peak.at) if evidence and peak.at is not None else None,
         "time_at_level_ms": {str(value): ms for value, ms in found.time_at_level_ms.items()},
@@ -193,6 +197,12 @@ def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict
         if found.busy_hour is None
         else {"start": iso(found.busy_hour[0]), "mean_milli": found.busy_hour[1]},
     }
+
+
+def _source(peak: Peak, filled: Sequence[tuple[str, Instant, Instant]]) -> str:
+    at = peak.at
+    told = at is not None and any(start <= at < end for _, start, end in filled)
+    return (Source.CALL_LOG if told else peak.source).value
 
 
 def _evidence(facts: Facts, at: Instant) -> dict[str, Any]:
@@ -206,7 +216,8 @@ def _evidence(facts: Facts, at: Instant) -> dict[str, Any]:
             "since": iso(leg.start),
         }
         for leg in sorted(facts.legs, key=lambda leg: (leg.start, leg.row))
-        if any(start <= at < end for start, end in presence(leg, facts.gaps.get(leg.pbx, ())))
+        if leg.start <= at < end_of(leg)
+        and any(start <= at < end for start, end in presence(leg, facts.gaps.get(leg.pbx, ())))
     ]
     return {
         "total": len(up),

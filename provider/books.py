@@ -280,8 +280,13 @@ class Books(Protocol):
         """Return all agents, by id."""
         ...
 
-    async def summaries(self, *, agent: str | None = None, tenant: str | None = None) -> Sequence[SummaryRow]:
-        """Return the newest statement of each tenant and period, by agent, tenant and period."""
+    async def summaries(
+        self, *, agent: str | None = None, tenant: str | None = None, every: bool = False
+    ) -> Sequence[SummaryRow]:
+        """Return the newest statement of each tenant and period, by agent, tenant and period.
+
+        `every`: with the revisions that it replaced, which are kept for good, the newest first.
+        """
         ...
 
     async def records(self, agent: str) -> Sequence[RecordRow]:

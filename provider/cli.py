@@ -177,14 +177,15 @@ def withdraw(data: Path, agent: str, thumbprint: str | None) -> None:
 @main.command()
 @click.option("--agent", help="Of this agent only.")
 @click.option("--tenant", help="Of this tenant only.")
+@click.option("--revisions", is_flag=True, help="The revisions that were replaced by a correction too.")
 @_as_json
 @click.pass_obj
-def summaries(data: Path, agent: str | None, tenant: str | None, as_json: bool) -> None:
+def summaries(data: Path, agent: str | None, tenant: str | None, revisions: bool, as_json: bool) -> None:
     """List the newest statement of every agent, tenant and period."""
 
     async def work() -> Sequence[SummaryRow]:
         async with open_books(data / FILE) as books:
-            return await books.summaries(agent=agent, tenant=tenant)
+            return await books.summaries(agent=agent, tenant=tenant, every=revisions)
 
     rows = _run(data, work)
     if as_json:

@@ -107,9 +107,11 @@ class SqliteBooks:
         """See `Books.agents`."""
         return await self._run(sqlite_reports.agents)
 
-    async def summaries(self, *, agent: str | None = None, tenant: str | None = None) -> Sequence[SummaryRow]:
+    async def summaries(
+        self, *, agent: str | None = None, tenant: str | None = None, every: bool = False
+    ) -> Sequence[SummaryRow]:
         """See `Books.summaries`."""
-        return await self._run(sqlite_reports.summaries, agent, tenant)
+        return await self._run(sqlite_reports.summaries, agent, tenant, every)
 
     async def records(self, agent: str) -> Sequence[RecordRow]:
         """See `Books.records`."""

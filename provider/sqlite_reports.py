@@ -72,15 +72,16 @@ def missing(db: Database, agent: str) -> tuple[tuple[str, int, int], ...]:
     return tuple((row["chain"], row["first"], row["last"]) for row in rows)
 
 
-def summaries(db: Database, agent: str | None, tenant: str | None) -> list[SummaryRow]:
+def summaries(db: Database, agent: str | None, tenant: str | None, every: bool = False) -> list[SummaryRow]:
     """See `Books.summaries`."""
     rows = select(
         db,
         "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY agent, tenant, period"
         " ORDER BY kind = 'interim', revision DESC) AS place FROM summaries)"
-        " WHERE place = 1 AND agent = coalesce(?, agent) AND tenant = coalesce(?, tenant)"
-        " ORDER BY agent, tenant, period",
-        *(agent, tenant),
+        " WHERE (place = 1 OR (? AND kind != 'interim'))"
+        " AND agent = coalesce(?, agent) AND tenant = coalesce(?, tenant)"
+        " ORDER BY agent, tenant, period, revision DESC",
+        *(every, agent, tenant),
     )
     states = {"interim": "open", "final": "final", "correction": "corrected"}
     for row in rows:

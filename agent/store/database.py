@@ -11,6 +11,7 @@ Rules of this file:
 from __future__ import annotations
 
 import asyncio
+import errno
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ T = TypeVar("T")
 NAME = "meter.db"
 
 #: What work gets: the name that others know the library's class by.
-__all__ = ["NAME", "Database", "Store", "StoreError"]
+__all__ = ["NAME", "Database", "Store", "StoreError", "damaged", "disk_hint"]
 
 
 class StoreError(Exception):
@@ -43,6 +44,25 @@ class StoreError(Exception):
         super().__init__(message)
         self.hint = hint
         self.damaged = damaged
+
+
+def damaged(path: Path, why: object) -> StoreError:
+    """Return what is said of a file that is not what was written."""
+    return StoreError(
+        f"{path} is damaged: {why}",
+        hint=f"stop the agent, keep a copy of {path.parent}, then restore the last good copy of {path.name} "
+        "or move it away to begin afresh, and type: pbx-meter chain new",
+        damaged=True,
+    )
+
+
+def disk_hint(error: OSError, folder: Path) -> str | None:
+    """Return what to type if the disk of a folder is at fault; None: it is something else."""
+    if error.errno == errno.EROFS:
+        return f"the disk is mounted read-only: dmesg says why; then: mount -o remount,rw $(findmnt -no TARGET -T {folder})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"make room there: df -h {folder}; df -i {folder}"
+    return None
 
 
 class Store:
@@ -76,6 +96,24 @@ class Store:
         except sqlite3.Error as error:
             await self.close()
             raise self._translated(error) from error
+        except OSError as error:
+            await self.close()
+            raise StoreError(
+                f"{self.path} can't be used: {error.strerror}",
+                hint=disk_hint(error, self.path.parent)
+                or f"let the agent's user own it: ls -ld {self.path.parent}",
+                damaged=False,
+            ) from error
+
+    async def examine(self) -> None:
+        """Look through the whole file: damage is found at the start, not at the end of a month.
+
+        Raises:
+            StoreError: It is damaged.
+        """
+        found = await self.read(lambda db: db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise damaged(self.path, str(found).splitlines()[-1])
 
     async def close(self) -> None:
         """Close the file. Work that runs is finished first."""
@@ -120,7 +158,8 @@ class Store:
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, call, db, work)
         except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            ours = isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError)
+            if ours or getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR":
                 raise  # a bug, not a disk
             raise self._translated(error) from error
 
@@ -128,12 +167,7 @@ class Store:
         code = getattr(error, "sqlite_errorname", "") or ""
         where = self.path.parent
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return StoreError(
-                f"{self.path} is damaged: {error}",
-                hint=f"stop the agent, keep a copy of {where}, then restore the last good copy of {self.path.name} "
-                "or move it away to begin afresh, and type: pbx-meter chain new",
-                damaged=True,
-            )
+            return damaged(self.path, error)
         if code == "SQLITE_FULL":
             return StoreError(
                 f"the disk of {where} is full", hint=f"make room there: df -h {where}", damaged=False

@@ -186,6 +186,8 @@ def prune(db: Database, before: Instant) -> None:
     db.execute("DELETE FROM readings WHERE at < ?", [before])
     db.execute("DELETE FROM reconciled WHERE bucket < ?", [before])
     db.execute("DELETE FROM clock_steps WHERE at < ?", [before])
+    db.execute("DELETE FROM corrected_legs WHERE ended < ?", [before])
+    db.execute("DELETE FROM corrected_gaps WHERE ended < ?", [before])
 
 
 def reconciled(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> tuple[int, int, int]:

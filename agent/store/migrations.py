@@ -107,6 +107,25 @@ def _outbox(db: Database) -> None:
     )
 
 
+@SCHEMA(name="0004_corrections")
+def _corrections(db: Database) -> None:
+    _run(
+        db,
+        # What a correction takes instead of the ledger's rows. leg NULL: it leaves that row out.
+        # row < 0: only call records tell of it.
+        """CREATE TABLE corrected_legs (
+            chain INTEGER NOT NULL, sequence INTEGER NOT NULL, row INTEGER NOT NULL,
+            leg TEXT, ended INTEGER,
+            PRIMARY KEY (chain, sequence, row)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE corrected_gaps (
+            chain INTEGER NOT NULL, sequence INTEGER NOT NULL,
+            pbx TEXT NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL,
+            PRIMARY KEY (chain, sequence, pbx, started)
+        ) STRICT, WITHOUT ROWID""",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.store.database import Database
 from meter.model import Instant
+from meter.signature import sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,32 @@ def every(db: Database, *, since: int = 1, number: int | None = None) -> Iterato
         "SELECT * FROM records WHERE chain = ? AND sequence >= ? ORDER BY sequence", [number, since]
     ):
         yield Sealed(*row)
+
+
+def torn(db: Database) -> str | None:
+    """Return the id of a record that is to be sent or followed and is not what its hash says; None: all are."""
+    rows = db.execute(
+        """SELECT id, sha256, jws FROM records WHERE jws IS NOT NULL AND (receipt IS NULL
+           OR (chain, sequence) = (SELECT chain, sequence FROM records ORDER BY chain DESC, sequence DESC LIMIT 1))"""
+    )
+    return next((id_ for id_, sha256, jws in rows if sha256_hex(jws) != sha256), None)
+
+
+def unmended(db: Database) -> list[Sealed]:
+    """Return the present chain's refused summaries that no later one makes up for, in order.
+
+    A later correction makes up for a final; for an interim the next one that was judged, or the final.
+    """
+    rows = db.execute(
+        """SELECT * FROM records r WHERE chain = (SELECT max(number) FROM chains) AND status = 'refused'
+           AND kind IN ('interim', 'final', 'correction') AND NOT EXISTS (
+             SELECT 1 FROM records later WHERE later.chain = r.chain AND later.tenant = r.tenant
+             AND later.sequence > r.sequence AND CASE r.kind
+               WHEN 'interim' THEN later.kind IN ('interim', 'final') AND later.status IS NOT NULL
+               ELSE later.kind = 'correction' AND later.period_start = r.period_start END)
+           ORDER BY sequence"""
+    )
+    return [Sealed(*row) for row in rows]
 
 
 def hashes(db: Database, number: int) -> dict[int, str]:

@@ -145,7 +145,7 @@ def files(where: Addresses, who: Mapping[str, Account], generation: str) -> dict
         "queues.conf": "[general]\nautofill = yes\n" + "".join(_queue(tenant) for tenant in TENANTS.values()),
         "confbridge.conf": _CONFBRIDGE,
         "rtp.conf": "[general]\nrtpstart = 20000\nrtpend = 30000\n",
-        "cdr.conf": "[general]\nenable = no\n",
+        "cdr.conf": _CDR,
         # Empty: without the file Asterisk complains, and complaints are looked at.
         **dict.fromkeys(("ccss.conf", "cel.conf", "features.conf", "udptl.conf"), "[general]\n"),
         **dict.fromkeys(("acl.conf", "pjproject.conf", "indications.conf"), ""),
@@ -171,6 +171,7 @@ _MODULES: Final = (
         "app_transfer",
         "app_verbose",
     ),
+    "cdr_csv",
     *("func_callerid", "func_channel", "func_logic", "func_strings", "res_manager_devicestate"),
 )
 
@@ -186,6 +187,18 @@ astrundir = /instance/run
 astlogdir = /instance/log
 [options]
 hideconnect = yes
+"""
+
+#: Call records as a file, with everything that helps to tell legs apart.
+_CDR: Final = """\
+[general]
+enable = yes
+[csv]
+usegmtime = yes
+loguniqueid = yes
+loguserfield = yes
+newcdrcolumns = yes
+accountlogs = no
 """
 
 _CONFBRIDGE: Final = """\

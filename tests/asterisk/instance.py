@@ -134,6 +134,11 @@ class Instance:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         return [line for line in lines if "WARNING[" in line or "ERROR[" in line]
 
+    def call_records(self) -> str:
+        """Return the call records that it wrote since it was made: cdr_csv's Master.csv."""
+        file = self.home / "log/cdr-csv/Master.csv"
+        return file.read_text() if file.exists() else ""
+
     def _wait_until_booted(self, process: subprocess.Popen[bytes]) -> None:
         """Log in until AMI says FullyBooted: it says so at once to who comes later."""
         driver = self.accounts["driver"]
@@ -184,6 +189,7 @@ def _furnish(instance: Instance) -> None:
     home = instance.home
     for name in ("etc", "lib", "run", "log", "spool", "data"):
         (home / name).mkdir(parents=True)
+    (home / "log/cdr-csv").mkdir()  # cdr_csv writes there, and does not make it
     # Modules refuse to load without their documentation: it describes their options.
     (home / "data/documentation").symlink_to("/usr/share/asterisk/documentation")
     texts = configuration.files(instance.addresses, instance.accounts, instance.generation)

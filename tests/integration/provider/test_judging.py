@@ -311,7 +311,7 @@ async def test_two_copies_of_one_agent(agent):
 
 
 async def test_the_newest_statement(agent):
-    """Summaries show the newest interim until there is a final, and corrections after it."""
+    """Summaries show the newest interim until there is a final, and corrections after it; what was replaced is kept and shown beside it."""
     book, books = agent.book, agent.receiver.books
     await agent.post(book.seal(), book.seal("globex"), book.seal())
     assert [(row.tenant, row.state, row.revision) for row in await books.summaries()] == [
@@ -336,6 +336,8 @@ async def test_the_newest_statement(agent):
     (row,) = await books.summaries(tenant="acme", agent="ams-01")
     assert (row.state, row.revision) == ("corrected", 2)
     assert await books.summaries(agent="nobody") == []
+    both = await books.summaries(tenant="acme", every=True)
+    assert [(row.state, row.revision) for row in both] == [("corrected", 2), ("final", 1)]
 
 
 async def test_a_receipt_that_is_not_the_receivers(agent):

@@ -110,14 +110,15 @@ class Office:
             self.tell(LegEnded(self.clock.now(), leg, leg))
 
     async def live(self, ms: int, *, every_ms: int = 1_000) -> None:
-        """Let time pass as the loops would: the heart beats, and every second is committed."""
+        """Let time pass as the loops would: the heart beats, and what came in is committed now and then and at the end."""
         sampling, end = self.parts.sampling, self.clock.boot() + ms
         while self.clock.boot() < end:
             self.clock.advance(min(every_ms, end - self.clock.boot()))
             sampling.mind_time()
             if sampling.alerting is not None:
                 sampling._judge(set(sampling.alerting.restless()))
-            await sampling.commit()
+            if self.clock.boot() == end or sampling.alerting is None or sampling.alerting.has_news:
+                await sampling.commit()
 
 
 Configure = Callable[..., Config]

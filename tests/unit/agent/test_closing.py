@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -12,6 +13,7 @@ from agent.closing import PATIENCE_MS
 from agent.store import agreements, ledger, records
 from meter import signature
 from meter.chain import examine
+from meter.model import Cause
 from meter.periods import DAY_MS, HOUR_MS, iso
 from meter.schema import validate
 
@@ -401,7 +403,7 @@ async def test_the_month_of_the_installation(awake, office, configure, clock) ->
     gaps = coverage["gaps"]["list"]
     assert {gap["cause"] for gap in gaps} == {"not_installed"}
     assert (gaps[0]["start"], gaps[-1]["end"]) == (interim["data"]["period"]["start"], iso(first))
-    assert all(one["end"] == two["start"] for one, two in zip(gaps, gaps[1:], strict=False))
+    assert all(one["end"] == two["start"] for one, two in pairwise(gaps))
     assert coverage["observed_ms"] == 60_000
 
 
@@ -434,3 +436,54 @@ async def test_periods_keep_the_bounds_they_were_opened_with(awake, office, conf
     assert (before.start, before.end) == month("2026-11")
     assert after.start == before.end
     assert after.end - after.start <= DAY_MS + 5 * HOUR_MS
+
+
+BOTH = 'id = "acme"\nmatch = { trunks = ["PJSIP/pbx1-kpn", "PJSIP/pbx2-kpn"] }\ncapacity = 2'
+
+
+async def test_a_pbx_that_is_removed_leaves_its_gaps(awake, office, configure, clock, month) -> None:
+    """A PBX that was down while it was the tenant's is stated as down, also if it is configured no more when the month ends."""
+    async with awake(configure(tenants=[BOTH], pbxs=["pbx1", "pbx2"])) as parts:
+        one, two = office(parts, "pbx1"), office(parts, "pbx2")
+        one.snapshot()
+        two.snapshot()
+        await one.live(MINUTE)
+        parts.sampling.lost("pbx2", clock.now(), Cause.PBX_UNREACHABLE)
+        down = clock.now()
+        await one.live(10 * MINUTE)
+        await parts.closing.seal_due()
+    config = configure(tenants=[ACME])
+    async with awake(config) as parts:
+        office(parts).snapshot()
+        await office(parts).live(MINUTE)
+        clock.advance(month("2026-11")[1] + 15 * MINUTE - clock.now())
+        office(parts).snapshot()
+        await office(parts).live(2_000)
+        office(parts).snapshot()
+        await parts.sampling.commit()
+        await parts.closing.seal_due()
+        (final,) = await sealed(parts, "final")
+
+    gaps = final["data"]["coverage"]["gaps"]["list"]
+    assert ("pbx2", iso(down), "pbx_unreachable") in [
+        (gap["pbx"], gap["start"], gap["cause"]) for gap in gaps
+    ]
+
+
+async def test_a_pbx_that_is_added_hides_nothing(awake, office, configure, clock) -> None:
+    """Time observed before another PBX became the tenant's stays observed."""
+    rest = UPSTREAM
+    async with awake(configure(tenants=[ACME], rest=rest)) as parts:
+        office(parts).snapshot()
+        await office(parts).live(30 * MINUTE)
+    async with awake(configure(tenants=[BOTH], pbxs=["pbx1", "pbx2"], rest=rest)) as parts:
+        office(parts, "pbx1").snapshot()
+        await office(parts, "pbx1").live(MINUTE)
+        office(parts, "pbx2").snapshot()
+        await office(parts, "pbx1").live(MINUTE)
+        await parts.closing.seal_due()
+        (interim,) = await sealed(parts, "interim")
+
+    coverage = interim["data"]["coverage"]
+    assert 31 * MINUTE <= coverage["observed_ms"] < 32 * MINUTE
+    assert sum(interim["data"]["levels"]["channels"]["time_at_level_ms"].values()) == coverage["observed_ms"]
