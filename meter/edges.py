@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, TypeAlias
 
-from meter.model import Gap, Instant, Leg, Merge, Terms
-from meter.presence import FOREVER, Gaps, end_of, presence
+from meter.model import Cause, Gap, Instant, Leg, Merge, Terms
+from meter.presence import FOREVER, Gaps, end_of, presence, proved_through
 
 # What an edge of a leg says; several may hold at once.
 BEGAN: Final = 1  #: the PBX made the leg
@@ -21,6 +21,8 @@ ENDED: Final = 4  #: it hung up
 UP: Final = 8  #: it is known to exist from here
 TALKS: Final = 16  #: known to exist, it is answered from here
 DOWN: Final = 32  #: it is not known to exist any more
+PAUSES: Final = 1024  #: answered, but time that the wall clock skips is nobody's to pay
+RESUMES: Final = 2048  #: ... up to here
 # Edges of the other facts.
 MERGED: Final = 64
 UNSEEN: Final = 128  #: a gap begins
@@ -51,8 +53,9 @@ def leg_edges(leg: Leg, gaps: Sequence[Gap]) -> list[Edge]:
         says[start, _OPENING] = says.get((start, _OPENING), 0) | UP
         if answer is not None:
             if start < answer < end:
-                says[answer, _CHANGING] = TALKS
+                says[answer, _CHANGING] = says.get((answer, _CHANGING), 0) | TALKS
             talked += max(0, end - max(start, answer))
+            talked -= _skipped(says, leg, answer, (start, end), gaps)
         if end < FOREVER:
             says[end, _CLOSING] = DOWN
     if answer is not None:
@@ -60,6 +63,26 @@ def leg_edges(leg: Leg, gaps: Sequence[Gap]) -> list[Edge]:
     if leg.end is not None:
         says[leg.end, _CLOSING] = says.get((leg.end, _CLOSING), 0) | ENDED
     return [(at, rank, what, leg, talked if what & ENDED else 0) for (at, rank), what in says.items()]
+
+
+def _skipped(
+    says: dict[tuple[Instant, int], int],
+    leg: Leg,
+    answer: Instant,
+    piece: tuple[Instant, Instant],
+    gaps: Sequence[Gap],
+) -> int:
+    """Leave out what a forward step of the wall clock skipped within a proved piece of a leg; return how much."""
+    skipped = 0
+    for gap in gaps:
+        if gap.cause is not Cause.CLOCK_STEP or not proved_through(leg, gap):
+            continue
+        first, last = max(gap.start, answer, piece[0]), min(end_of(gap), piece[1])
+        if first < last:
+            says[first, _CHANGING] = says.get((first, _CHANGING), 0) | PAUSES
+            says[last, _CHANGING] = says.get((last, _CHANGING), 0) | RESUMES
+            skipped += last - first
+    return skipped
 
 
 def gap_edges(gap: Gap) -> list[Edge]:

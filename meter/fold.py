@@ -176,30 +176,39 @@ class Fold:
             self._agree(at, fact)
 
     def _apply_leg(self, at: Instant, what: int, leg: Leg, talked: int) -> None:
-        traffic = self._traffic[leg.direction]
+        if what & (edge.UP | edge.TALKS | edge.DOWN):
+            self._count(at, what, leg)
+        self._bill(at, what, leg, talked)
+
+    def _count(self, at: Instant, what: int, leg: Leg) -> None:
+        """Bring the levels' calls up to date with one edge of a leg."""
         key = (leg.pbx, leg.call)
         while key in self._names:
             key = self._names[key]
-        counts_from = max(at, self.frame.period.start)
-        if what & edge.BEGAN:
-            traffic.began()
         if what & edge.UP:
-            answered = leg.answer is not None and leg.answer <= at
-            self._calls.up(key, answered=answered)
+            self._calls.up(key, answered=leg.answer is not None and leg.answer <= at)
             self._on[leg.pbx] = self._on.get(leg.pbx, 0) + 1
-            if answered:
-                traffic.talks(counts_from)
-        if what & edge.ANSWERED:
-            traffic.was_answered()
         if what & edge.TALKS:
             self._calls.answer(key)
-            traffic.talks(counts_from)
         if what & edge.DOWN:
-            answered = leg.answer is not None and leg.answer < at
-            self._calls.down(key, answered=answered)
+            self._calls.down(key, answered=leg.answer is not None and leg.answer < at)
             self._on[leg.pbx] -= 1
-            if answered:
-                traffic.stops(counts_from)
+
+    def _bill(self, at: Instant, what: int, leg: Leg, talked: int) -> None:
+        """Bring the traffic up to date with one edge of a leg."""
+        traffic = self._traffic[leg.direction]
+        answer, counts_from = leg.answer, max(at, self.frame.period.start)
+        if what & edge.BEGAN:
+            traffic.began()
+        if what & edge.ANSWERED:
+            traffic.was_answered()
+        up_and_answered = what & edge.UP and answer is not None and answer <= at
+        if up_and_answered or what & (edge.TALKS | edge.RESUMES):
+            traffic.talks(counts_from)
+        if what & edge.PAUSES:
+            traffic.stops(counts_from)
+        if what & edge.DOWN and answer is not None and answer < at:
+            traffic.stops(counts_from)
         if what & edge.ENDED:
             traffic.ended(talked)
 

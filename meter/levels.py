@@ -183,7 +183,12 @@ class Levels:
             return
         if event.call:
             self._join(watched, live.call, event.call, at)
-        self._close_leg(watched, live, at, Known.SEEN)
+        gap = watched.gap
+        if gap is not None and live.row is not None and live.row.start <= gap.start:
+            # Told while the gap still runs (the agent stalled): it was up before, and gone after.
+            self._close_leg(watched, live, gap.start, Known.GAP)
+        else:
+            self._close_leg(watched, live, at, Known.SEEN)
 
     def _renamed(self, watched: Watched, event: LegRenamed, at: Instant) -> None:
         """End the leg under its old endpoint and begin it under the new one, where that makes a difference."""

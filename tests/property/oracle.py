@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from meter.model import Direction, Gap, Leg, Level, Merge, Terms
+from meter.model import Cause, Direction, Gap, Leg, Level, Merge, Terms
 from meter.periods import Period, days, hours
 
 MINUTE = 60_000
@@ -31,6 +31,11 @@ def is_known(leg: Leg, gaps: Sequence[Gap], at: int) -> bool:
             if not (before and after):
                 return False
     return True
+
+
+def skipped(leg: Leg, gaps: Sequence[Gap], at: int) -> bool:
+    """Whether the wall clock skipped this instant, so that nobody pays for it."""
+    return any(g.pbx == leg.pbx and g.cause is Cause.CLOCK_STEP and g.start <= at < _end(g) for g in gaps)
 
 
 def call_of(leg: Leg, merges: Sequence[Merge], at: int) -> tuple[str, str]:
@@ -205,7 +210,7 @@ def _traffic(
         b - a
         for a, b in pieces
         for leg in mine
-        if is_known(leg, gaps, a) and leg.answer is not None and leg.answer <= a
+        if is_known(leg, gaps, a) and leg.answer is not None and leg.answer <= a and not skipped(leg, gaps, a)
     )
     billable = 0
     for leg in mine:
@@ -214,7 +219,7 @@ def _traffic(
             total = sum(
                 b - a
                 for a, b in itertools.pairwise(marks)
-                if leg.answer <= a < _end(leg) and is_known(leg, gaps, a)
+                if leg.answer <= a < _end(leg) and is_known(leg, gaps, a) and not skipped(leg, gaps, a)
             )
             billable += -(-total // 1000)
     return (

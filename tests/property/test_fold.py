@@ -44,7 +44,8 @@ def ledgers(draw: st.DrawFn, span: int) -> tuple[list[Leg], list[Merge], list[Ga
     for pbx in PBXS:
         marks = sorted(draw(st.lists(moments(-span // 4, span), max_size=6, unique=True)))
         for a, b in zip(marks[::2], marks[1::2], strict=False):
-            gaps.append(Gap(len(gaps) + 1, pbx, a, b, Cause.LINK_LOST))
+            cause = draw(st.sampled_from([Cause.LINK_LOST, Cause.CLOCK_STEP]))
+            gaps.append(Gap(len(gaps) + 1, pbx, a, b, cause))
         if len(marks) % 2 and draw(st.booleans()):
             gaps.append(Gap(len(gaps) + 1, pbx, marks[-1], None, Cause.LINK_LOST))
     legs: list[Leg] = []

@@ -179,9 +179,6 @@ async def test_set_forward(tried):
     assert max(f["levels"]["channels"]["peak"] or 0 for f in finals) == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="meter.traffic charges a leg that lived through a step for the hour that was skipped"
-)
 async def test_a_skipped_hour_is_not_charged(write_config, clock):
     """A call of ten seconds through whose middle the wall clock was set an hour forward took ten seconds."""
     config = write_config(period="month", rest='\n[upstream]\nurl = "http://127.0.0.1:9"\n')

@@ -237,6 +237,16 @@ def test_a_hangup_that_is_behind_the_list(pbx: Pbx) -> None:
     assert pbx.leg("a").end >= T + 59_900
 
 
+def test_a_hangup_told_within_a_gap(pbx: Pbx) -> None:
+    """A leg from before a gap whose hangup comes while the gap runs is gone after it: it ends at the gap's start."""
+    pbx.tell(started(T + 1, "a"), started(T + 2, "b"))
+    pbx.lose(T + 10_000)
+    pbx.tell(LegEnded(T + 14_000, "a"), Snapshot(T + 14_000, T + 13_900, (shown("b"),), "run 1"))
+
+    assert (pbx.leg("a").end, pbx.leg("a").end_known) == (T + 10_000, Known.GAP)
+    assert pbx.leg("b").end is None
+
+
 def test_through_a_gap(pbx: Pbx) -> None:
     """Legs still up after a gap go on under their rows; those gone end at its start; new ones start as the PBX says."""
     pbx.tell(started(T + 1, "a"), started(T + 2, "b"))
