@@ -252,3 +252,32 @@ def _drawn(draw: random.Random, first: int, kind: Kind, at_ms: int, longest_ms: 
             marked=draw.random() < 0.3,
         ),
     )
+
+
+#: One call of every kind and of every way that matters, all at once.
+EVERY_KIND: Final = (
+    Script(1, Kind.ANSWERED, "acme", "trunk-kpn"),
+    Script(2, Kind.ANSWERED, "globex", "trunk-kpn2", callee_ends=True),
+    Script(3, Kind.ANSWERED, "globex", "trunk-shared"),
+    Script(4, Kind.IVR, "acme", "trunk-shared"),
+    Script(5, Kind.UNANSWERED, "acme", "trunk-kpn"),
+    Script(6, Kind.CANCELLED, "globex", "trunk-kpn2"),
+    Script(7, Kind.REJECTED, "acme", "trunk-kpn"),
+    Script(8, Kind.OUTBOUND, "acme", "trunk-kpn", marked=True),
+    Script(9, Kind.OUTBOUND, "globex", "trunk-shared", callee_ends=True),
+    Script(10, Kind.OUTBOUND_BUSY, "globex", "trunk-kpn2"),
+    Script(11, Kind.OUTBOUND_CANCELLED, "acme", "trunk-shared"),
+    Script(12, Kind.INTERNAL, "acme"),
+    Script(13, Kind.FORWARDED, "acme", "trunk-kpn", "trunk-kpn"),
+    Script(14, Kind.FORWARDED, "acme", "trunk-kpn", "trunk-kpn2", callee_ends=True),
+    Script(15, Kind.FORWARDED, "globex", "trunk-kpn2", "trunk-shared"),
+    Script(16, Kind.RING_GROUP, "acme", "trunk-kpn"),
+    Script(17, Kind.QUEUE, "globex", "trunk-kpn2", talk_ms=2_000),
+    Script(18, Kind.CONFERENCE, "acme", "trunk-kpn", talk_ms=1_000),
+    Script(19, Kind.CONFERENCE, "acme", "trunk-shared", talk_ms=1_500),
+    Script(20, Kind.BLIND_TRANSFER, "acme", "trunk-kpn", talk_ms=2_000),
+    Script(21, Kind.BLIND_TRANSFER, "globex", "trunk-kpn2", "trunk-shared", talk_ms=2_000),
+    *pair(Kind.ATTENDED_TRANSFER, 22, "acme", "trunk-kpn", ""),
+    *pair(Kind.ATTENDED_TRANSFER, 24, "globex", "trunk-shared", "trunk-kpn2"),
+    *pair(Kind.JOINED, 26, "acme", "trunk-kpn", "trunk-kpn"),
+)

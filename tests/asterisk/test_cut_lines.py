@@ -28,7 +28,8 @@ from tests.asterisk.proxy import Line, wall
 from tests.asterisk.test_metering import at_the_start_of_a_period, live, recomputed, running, settled, stated
 from tests.asterisk.wire import Wire, WireLeg
 
-pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(400)]
+# Its bounds are tight for a machine that does other things meanwhile: it runs with the soak.
+pytestmark = [pytest.mark.asterisk, pytest.mark.soak, pytest.mark.timeout(400)]
 
 #: How much later than Asterisk said it the agent hears of it over the late line.
 LATE_S = 0.4
