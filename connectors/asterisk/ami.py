@@ -26,7 +26,7 @@ from connectors.asterisk.framing import Frames
 from connectors.asterisk.settings import Settings
 from connectors.connector import Now, Sink
 from connectors.errors import Denied, Unreachable
-from meter.events import Event, Snapshot
+from meter.events import Event, Sighting, Snapshot
 from meter.model import Cause, Instant
 
 #: Makes an event of a complete answer, in its place in the stream.
@@ -183,24 +183,32 @@ class Link(asyncio.Protocol):
     async def list_channels(self) -> None:
         """Ask which channels are up; the `Snapshot` is told at its place in the stream.
 
+        Its place is behind the answer to a ping that follows the list: Asterisk writes the
+        list past its queue of events, so what happened while it was made, a hangup of a
+        listed leg above all, comes between the two. A list by itself may show legs together
+        that never were.
+
         Raises:
             Denied: The account may not list channels.
         """
         requested_at = self._now()
+        legs: list[Sighting] = []
 
-        def snapshot(answer: Answer, at: Instant) -> Event | None:
-            if answer.refusal is not None:
-                return None
-            legs = tuple(parse.listed(row, at) for row in answer.items)
-            return Snapshot(at=at, requested_at=requested_at, legs=legs, booted=self.booted)
+        def listed(answer: Answer, at: Instant) -> Event | None:
+            legs.extend(parse.listed(row, at) for row in answer.items)
+            return None
 
-        answer = await self.ask("CoreShowChannels", reading=snapshot)
+        def snapshot(_: Answer, at: Instant) -> Event | None:
+            return Snapshot(at=at, requested_at=requested_at, legs=tuple(legs), booted=self.booted)
+
+        answer = await self.ask("CoreShowChannels", reading=listed)
         if answer.refusal is not None:
             raise Denied(
                 f"Asterisk refuses CoreShowChannels to {self._settings.username!r}: {answer.refusal}.",
                 hint=f"The account [{self._settings.username}] in manager.conf needs `write = reporting`; "
                 "then `asterisk -rx 'manager reload'`.",
             )
+        await self.ask("Ping", reading=snapshot)
 
     def check(self) -> None:
         """Raise what ended the link; do nothing while it lives."""

@@ -19,7 +19,7 @@ from connectors.asterisk.actions import Answer
 from connectors.asterisk.settings import Settings
 from connectors.connector import ExtensionList, Now, Probe, Sink
 from connectors.errors import Denied, Unreachable
-from meter.events import Event, LegStarted, Snapshot
+from meter.events import Event, LegEnded, LegStarted, Snapshot
 from meter.model import Instant
 
 #: Two snapshots are at least so far apart, however often they are asked for.
@@ -51,11 +51,13 @@ def opening(heard: Sequence[Event]) -> list[Event]:
     """Return what was heard since the login, the one snapshot first.
 
     A leg whose birth was heard is taken out of the snapshot: its own event follows
-    and knows more (the first context and number, the instant). So nothing counts twice.
+    and knows more (the first context and number, the instant). So is one whose hangup
+    was heard: it is gone. So nothing counts twice, and nothing that is no more.
     """
-    snapshot = next(event for event in heard if isinstance(event, Snapshot))
-    born = {event.seen.leg for event in heard if isinstance(event, LegStarted)}
-    legs = tuple(leg for leg in snapshot.legs if leg.leg not in born)
+    place, snapshot = next((n, event) for n, event in enumerate(heard) if isinstance(event, Snapshot))
+    told = {event.seen.leg for event in heard if isinstance(event, LegStarted)}
+    told |= {event.leg for event in heard[:place] if isinstance(event, LegEnded)}
+    legs = tuple(leg for leg in snapshot.legs if leg.leg not in told)
     return [replace(snapshot, legs=legs), *(event for event in heard if event is not snapshot)]
 
 
