@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import correcting, keys
-from agent.sealing import SUMMARIES, Plan, envelope, facts_of, new_chain_id, seal
+from agent.sealing import SUMMARIES, Plan, envelope, facts_of, seal
 from agent.store import agreements, corrections, ledger, outbox, records
 from agent.store.database import Database
 from agent.store.records import Sealed
@@ -207,7 +207,7 @@ def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, n
 def change_key(db: Database, plan: Plan, state_dir: Path, now: Instant) -> PublicKey:
     """Seal the record by which a new key follows the present one. Call `keys.current` once it is stored."""
     old, new = keys.current(db, state_dir), keys.begin_change(state_dir)
-    chain = records.chain(db) or records.begin_chain(db, new_chain_id(), None)
+    chain = records.chain(db) or records.begin_chain(db, records.new_chain_id(), None)
     head = records.head(db, chain.number)
     number = 1 + sum(r.kind == "key-change" for r in records.every(db))
     said = keys.change_record(
@@ -230,7 +230,7 @@ def new_chain(db: Database, position: Position | None) -> records.Chain:
     continues = None
     if position is not None and position.chain is not None:
         continues = {"chain": position.chain, "sequence": position.sequence, "sha256": position.sha256}
-    return records.begin_chain(db, new_chain_id(), continues)
+    return records.begin_chain(db, records.new_chain_id(), continues)
 
 
 def take_receipts(db: Database, lines: Iterable[str], receiver: PublicKey) -> tuple[int, list[str]]:

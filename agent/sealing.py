@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import tzinfo
@@ -83,7 +82,7 @@ def seal(
     Raises:
         Halted: Nothing may be sealed in this chain any more.
     """
-    chain = records.chain(db) or records.begin_chain(db, new_chain_id(), None)
+    chain = records.chain(db) or records.begin_chain(db, records.new_chain_id(), None)
     if chain.halted is not None:
         raise Halted(chain.halted)
     head = records.head(db, chain.number)
@@ -114,11 +113,6 @@ def seal(
     )
     records.seal(db, sealed)
     return sealed
-
-
-def new_chain_id() -> str:
-    """Return an id that no other chain has."""
-    return f"c-{secrets.token_hex(8)}"
 
 
 def facts_of(

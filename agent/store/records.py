@@ -88,6 +88,11 @@ def chains(db: Database) -> list[Chain]:
     ]
 
 
+def new_chain_id() -> str:
+    """Return an id that no other chain has."""
+    return f"c-{secrets.token_hex(8)}"
+
+
 def begin_chain(db: Database, id_: str, continues: dict[str, Any] | None) -> Chain:
     """Begin a new chain; the former one takes no more records."""
     db.execute(
@@ -104,7 +109,7 @@ def begin_chain(db: Database, id_: str, continues: dict[str, Any] | None) -> Cha
 def halt(db: Database, why: str | None) -> None:
     """Seal nothing more in the present chain and say why; None: go on. Without a chain one begins, halted."""
     if why is not None and chain(db) is None:
-        begin_chain(db, f"c-{secrets.token_hex(8)}", None)
+        begin_chain(db, new_chain_id(), None)
     db.execute("UPDATE chains SET halted = ? WHERE number = (SELECT max(number) FROM chains)", [why])
 
 
