@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from agent.contracts import Contract
-from meter.capacity import Decision, Watch, due_in, judge, smallest_package
+from meter.capacity import Decision, Watch, due_in, judge, judge_late, smallest_package
 from meter.fold import Figures
 from meter.model import Instant
 from meter.notices import Notice
@@ -117,6 +117,35 @@ class Alerting:
         if decision is not None:
             self._decided.append((contract, before, watch, decision))
 
+    def judge_late(self, tenant: str, figures: Figures, at: Instant, told_since: Instant) -> None:
+        """Judge what call records have just told of a tenant's period.
+
+        Args:
+            tenant: Whose.
+            figures: Its period's figures with what was told.
+            at: Now.
+            told_since: When the oldest call that was told began.
+        """
+        contract = self._contracts[tenant]
+        if contract.limits is None or figures.overruns is None:
+            return
+        late = [o for o in figures.overruns.worst if o.end > told_since and o.peak > contract.limits.lines]
+        if not late:
+            return
+        highest = max(late, key=lambda o: o.peak)
+        before = self._watches.get(tenant)
+        watch, decision = judge_late(
+            before,
+            contract.limits,
+            period=figures.period.name,
+            at=at,
+            since=highest.start,
+            level=highest.peak,
+        )
+        if decision is not None:
+            self._watches[tenant] = self._alerts.watches[tenant] = watch
+            self._decided.append((contract, before, watch, decision))
+
     def keep_watches(self) -> None:
         """Put what is remembered of running episodes into the next commit."""
         self._alerts.watches.update(
@@ -149,7 +178,7 @@ class Alerting:
             level=decision.level,
             capacity=limits.lines,
             at=decision.at,
-            over_since=watch.over_since,
+            over_since=watch.over_since if decision.since is None else decision.since,
             episode_start=episode.episode_start if episode else None,
             episode_peak=episode.episode_peak if episode and episode.episode_start is not None else None,
             period=period.name,

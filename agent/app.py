@@ -21,16 +21,19 @@ from aiohttp import ClientSession
 
 from agent import keys, schedule, status, supervisor
 from agent.alerting import Alerting
+from agent.amending import Amending
+from agent.calllog import CallLog
 from agent.clock import Clock
 from agent.closing import Closing
 from agent.configured import composer, connector, mail_server, plan_of, trust
+from agent.configured import sampling as sampling_of
 from agent.health import clock_is_synchronised
 from agent.reading import ExtensionReading
-from agent.restoring import Restored, restore
+from agent.restoring import Restored, account, restore
 from agent.sampling import Sampling
 from agent.shipping import Lane, Shipping
 from agent.store import ledger, records
-from agent.store.database import Store, StoreError, damaged, disk_hint
+from agent.store.database import Database, Store, StoreError, damaged, disk_hint
 from agent.supervisor import Link
 from agent.upstream import Upstream
 from config.model import Config
@@ -39,6 +42,7 @@ from delivery.courier import Courier, Outcome, Parcel, Refused
 from delivery.email import MailCourier
 from delivery.webhook import WebhookCourier
 from meter import signature
+from meter.account import Account
 from meter.tenancy import Tenancy
 
 log = structlog.get_logger(__name__)
@@ -53,6 +57,7 @@ class Agent:
 
     sampling: Sampling
     links: tuple[Link, ...]
+    calls: CallLog
     closing: Closing
     shipping: Shipping | None
     lanes: tuple[Lane, ...]
@@ -121,6 +126,23 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.resnapshot = resnapshot
     links = tuple(Link(c, clock, sampling.take, sampling.lost) for c in connectors)
+    how = sampling_of(config)
+    by_log = frozenset(name for name, one in how.items() if one.peak_from == "call_log")
+
+    def load(db: Database, tenant: str) -> Account:
+        return account(db, left.contracts[tenant], left.calendars[tenant], clock.now(), by_log)
+
+    calls = CallLog(
+        [link for link in links if link.connector.method != "events"],
+        {name: one.interval_ms or 0 for name, one in how.items()},
+        left.contracts,
+        left.calendars,
+        left.levels.tenancy,
+        sampling,
+        load,
+        store,
+        clock,
+    )
 
     def key() -> signature.PrivateKey:
         return keys.load(state_dir)
@@ -135,7 +157,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
         lambda db: keys.current(db, state_dir),
         clock_is_synchronised,
         sealed=lambda: shipping.bell.ring() if shipping else None,
-        known_up_to=sampling.known_up_to,
+        known_up_to=lambda tenant: min(sampling.known_up_to(tenant), calls.known_up_to(tenant)),
         resnapshot=resnapshot,
         away_ms=left.away_ms,
     )
@@ -157,7 +179,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.wake_lanes = wake_lanes
     state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
-    return Agent(sampling, links, closing, shipping, lanes, state, store, clock, left.levels.tenancy)
+    return Agent(sampling, links, calls, closing, shipping, lanes, state, store, clock, left.levels.tenancy)
 
 
 async def receiver(config: Config, store: Store, clock: Clock, session: ClientSession) -> Upstream | None:
@@ -229,9 +251,17 @@ async def run(
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
             await parts.closing.seal_due()
 
+        amending = _amending(config, parts)
+
+        async def read_calls() -> None:
+            await parts.calls.read_due()
+            if await amending.correct_due() and parts.shipping is not None:
+                parts.shipping.bell.ring()
+
         jobs = schedule.scheduler(
             seal_due=seal_due,
             read_extensions=reading.read_due,
+            read_calls=read_calls,
             store=parts.store,
             clock=parts.clock,
             every_s=look_every_s,
@@ -262,6 +292,14 @@ async def run(
             jobs.shutdown(wait=False)
             await runner.cleanup()
             log.info("agent.stopped")
+
+
+def _amending(config: Config, parts: Agent) -> Amending:
+    """Return what corrects closed periods of the tenants that are on polled PBXs."""
+    plan = plan_of(config)
+    polled = {name for name, how in plan.sampling.items() if how.sampled}
+    tenants = [t for t, one in parts.sampling.contracts.items() if polled.intersection(one.terms.pbxs)]
+    return Amending(plan, config.agent.state_dir, tenants, parts.store, parts.clock)
 
 
 def _there(folder: Path) -> Path:

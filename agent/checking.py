@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +13,7 @@ from agent.clock import Clock
 from agent.store import ledger
 from agent.store.database import Store, StoreError
 from agent.upstream import Position
-from config.model import Config, Pbx
+from config.model import Asterisk, Config, ThreeCX
 from connectors.connector import Probe
 from connectors.errors import ConnectorError
 from delivery import http
@@ -73,7 +74,7 @@ async def _state_dir(config: Config) -> list[Finding]:
     return [Finding(Mark.FINE, "state", f"{folder} can be used")]
 
 
-async def _pbx(pbx: Pbx, rules: Tenancy, clock: Clock) -> list[Finding]:
+async def _pbx(pbx: Asterisk | ThreeCX, rules: Tenancy, clock: Clock) -> list[Finding]:
     try:
         probe = await configured.connector(pbx, clock.now).probe()
     except ConnectorError as error:
@@ -82,14 +83,55 @@ async def _pbx(pbx: Pbx, rules: Tenancy, clock: Clock) -> list[Finding]:
         Finding(
             Mark.FINE,
             pbx.name,
-            f"{probe.product or 'a PBX'} answers at {pbx.host}:{pbx.port}, {probe.up} legs up",
+            f"{probe.product or 'a PBX'} answers at {_where(pbx)}, {probe.up} legs up",
         ),
-        *_rights(pbx, probe),
-        *_endpoints(pbx, probe, rules),
+        *(_listed(pbx, probe, rules) if isinstance(pbx, ThreeCX) else _asterisk(pbx, probe, rules)),
     ]
 
 
-def _rights(pbx: Pbx, probe: Probe) -> Iterable[Finding]:
+def _where(pbx: Asterisk | ThreeCX) -> str:
+    if isinstance(pbx, Asterisk):
+        return f"{pbx.host}:{pbx.port}"
+    if pbx.url is not None and pbx.access != "cdr":
+        return pbx.url
+    cdr = pbx.cdr
+    return "its CDR output" if cdr is None else str(cdr.listen or cdr.file)
+
+
+def _asterisk(pbx: Asterisk, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
+    yield from _rights(pbx, probe)
+    yield from _endpoints(pbx, probe, rules)
+
+
+def _listed(pbx: ThreeCX, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
+    """Return what a 3CX says of itself: it lists its trunks, users and departments."""
+    may = [what for what, allowed, _ in probe.rights if allowed]
+    if may:
+        yield Finding(Mark.FINE, pbx.name, f"the client may read: {', '.join(may)}")
+    for what, allowed, needed in probe.rights:
+        if allowed:
+            continue
+        if needed:
+            hint = "Admin Console > Integrations > API > the client: Department DEFAULT, Role System Admin"
+            yield Finding(Mark.BAD, pbx.name, f"the client may not read: {what}", hint)
+        else:
+            said = f"the client may not read: {what}; calls between two polls go unseen"
+            hint = 'give it the Role System Owner, or let the CDR output arrive: cdr = { listen = "127.0.0.1:5015" }'
+            yield Finding(Mark.NOTE, pbx.name, said, "" if pbx.cdr else hint)
+    if pbx.access == "cdr":
+        said = "call records only: figures come after each call, users stay unknown, notices come late"
+        yield Finding(Mark.NOTE, pbx.name, said, 'with an Enterprise licence: access = "xapi"')
+        return
+    yield Finding(Mark.FINE, pbx.name, f"trunks, as the 3CX lists them: {_some(sorted(probe.trunk_hints))}")
+    users: Counter[str | None] = Counter(
+        rules.user_of(pbx.name, user.number, user.departments)
+        for user in probe.users
+        if rules.is_billed(pbx.name, user.endpoint)
+    )
+    yield from _owners(pbx.name, users, "match.departments take them")
+
+
+def _rights(pbx: Asterisk, probe: Probe) -> Iterable[Finding]:
     missing = [(what, needed) for what, allowed, needed in probe.rights if not allowed]
     may = ", ".join(what for what, allowed, _ in probe.rights if allowed)
     yield Finding(Mark.FINE, pbx.name, f"the account may: {may or 'nothing'}")
@@ -111,7 +153,7 @@ def _rights(pbx: Pbx, probe: Probe) -> Iterable[Finding]:
         )
 
 
-def _endpoints(pbx: Pbx, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
+def _endpoints(pbx: Asterisk, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
     kinds: dict[Kind, list[str]] = {kind: [] for kind in Kind}
     for endpoint in sorted(set(probe.endpoints)):
         judged = rules.judge(pbx.name, endpoint)
@@ -146,20 +188,22 @@ def _endpoints(pbx: Pbx, probe: Probe, rules: Tenancy) -> Iterable[Finding]:
     yield from _users(pbx, known, rules)
 
 
-def _users(pbx: Pbx, known: Iterable[str], rules: Tenancy) -> Iterable[Finding]:
-    users: dict[str | None, int] = {}
-    for endpoint in known:
-        if rules.is_billed(pbx.name, endpoint):
-            owner = rules.user_of(pbx.name, bare(endpoint))
-            users[owner] = users.get(owner, 0) + 1
+def _users(pbx: Asterisk, known: Iterable[str], rules: Tenancy) -> Iterable[Finding]:
+    users: Counter[str | None] = Counter(
+        rules.user_of(pbx.name, bare(endpoint)) for endpoint in known if rules.is_billed(pbx.name, endpoint)
+    )
+    yield from _owners(pbx.name, users, "match.extensions match them")
+
+
+def _owners(pbx: str, users: Mapping[str | None, int], how: str) -> Iterable[Finding]:
     for owner, count in sorted(users.items(), key=lambda item: item[0] or ""):
         if owner is None:
             yield Finding(
-                Mark.NOTE, pbx.name, f"{count} users belong to no tenant",
-                "let a tenant's match.extensions match them, or mark one tenant `default = true`",
+                Mark.NOTE, pbx, f"{count} users belong to no tenant",
+                f"let a tenant's {how}, or mark one tenant `default = true`",
             )  # fmt: skip
         else:
-            yield Finding(Mark.FINE, pbx.name, f"{count} users of {owner}")
+            yield Finding(Mark.FINE, pbx, f"{count} users of {owner}")
 
 
 def _some(names: list[str]) -> str:

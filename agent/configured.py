@@ -12,10 +12,13 @@ from agent.alerting import Row
 from agent.contracts import Contract
 from agent.sealing import Plan
 from config.meaning import config_sha256
-from config.model import Config, Pbx, Tenant
+from config.model import Asterisk as AsteriskPbx
+from config.model import Cdr, Config, Tenant
+from config.model import ThreeCX as ThreeCXPbx
 from connectors.asterisk.settings import Settings
 from connectors.connector import Connector
 from connectors.kinds import KINDS
+from connectors.threecx import settings as threecx
 from delivery.email import MailServer, Security
 from delivery.mail import Brand, notice_mail
 from delivery.payload import notice_payload
@@ -23,13 +26,17 @@ from meter.capacity import Limits
 from meter.model import Instant, Terms
 from meter.notices import Notice
 from meter.periods import HOUR_MS
+from meter.sampled import Sampling
 from meter.tenancy import PbxRules, Tenancy, TenantRules
 
 
 def tenancy(config: Config, key: bytes) -> Tenancy:
     """Return the operator's rules."""
     return Tenancy(
-        [PbxRules(p.name, p.trunks, p.extensions, p.exclude) for p in config.pbx],
+        [
+            PbxRules(p.name, p.trunks, p.extensions, p.exclude, "" if isinstance(p, AsteriskPbx) else "3CX/")
+            for p in config.pbx
+        ],
         [
             TenantRules(
                 tenant=t.id,
@@ -38,6 +45,7 @@ def tenancy(config: Config, key: bytes) -> Tenancy:
                 accounts=t.match.accounts,
                 contexts=t.match.contexts,
                 dids=t.match.dids,
+                departments=t.match.departments,
                 extensions=t.match.extensions,
                 default=t.default,
             )
@@ -47,9 +55,14 @@ def tenancy(config: Config, key: bytes) -> Tenancy:
     )
 
 
-def connector(pbx: Pbx, now: Callable[[], Instant]) -> Connector:
+def connector(pbx: AsteriskPbx | ThreeCXPbx, now: Callable[[], Instant]) -> Connector:
     """Return the connector of a configured PBX."""
-    settings = Settings(
+    settings = _asterisk(pbx) if isinstance(pbx, AsteriskPbx) else _threecx(pbx)
+    return KINDS[pbx.kind]()(pbx.name, settings, now)
+
+
+def _asterisk(pbx: AsteriskPbx) -> Settings:
+    return Settings(
         host=pbx.host,
         port=pbx.port,
         username=pbx.username,
@@ -57,7 +70,32 @@ def connector(pbx: Pbx, now: Callable[[], Instant]) -> Connector:
         tls=trust(pbx.ca_file) if pbx.tls else None,
         snapshot_every_s=pbx.snapshot_every.total_seconds(),
     )
-    return KINDS[pbx.kind]()(pbx.name, settings, now)
+
+
+def _threecx(pbx: ThreeCXPbx) -> threecx.Settings:
+    return threecx.Settings(
+        url=pbx.url or "",
+        access=threecx.Access(pbx.access),
+        username=(pbx.client_id if pbx.access == "xapi" else pbx.username) or "",
+        secret="" if pbx.secret is None else pbx.secret.reveal(),
+        tls=None if pbx.ca_file is None else trust(pbx.ca_file),
+        fingerprint=None if pbx.fingerprint is None else bytes.fromhex(pbx.fingerprint),
+        poll_s=pbx.poll.total_seconds(),
+        bridges=pbx.bridges,
+        cdr=None if pbx.cdr is None else _cdr(pbx.cdr),
+    )
+
+
+def _cdr(cdr: Cdr) -> threecx.Cdr:
+    host, _, port = (cdr.listen or "").rpartition(":")
+    return threecx.Cdr(
+        host=host or "127.0.0.1",
+        port=int(port) if port else None,
+        peer=cdr.peer,
+        file=cdr.file,
+        utc=cdr.utc,
+        fields=cdr.fields,
+    )
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -98,9 +136,23 @@ def plan_of(config: Config) -> Plan:
         },
         grace_ms=round(config.agent.grace.total_seconds() * 1000),
         interim_ms=round(config.upstream.interim.total_seconds() * 1000) if config.upstream else HOUR_MS,
-        methods={pbx.name: "events" for pbx in config.pbx},
+        sampling=sampling(config),
         default=default,
     )
+
+
+def sampling(config: Config) -> dict[str, Sampling]:
+    """Return how each configured PBX is watched."""
+    return {
+        pbx.name: Sampling()
+        if isinstance(pbx, AsteriskPbx)
+        else Sampling(
+            "cdr" if pbx.access == "cdr" else "polled",
+            None if pbx.access == "cdr" else round(pbx.poll.total_seconds() * 1000),
+            "call_log" if pbx.access == "cdr" else pbx.peak_from,
+        )
+        for pbx in config.pbx
+    }
 
 
 def mail_server(config: Config) -> MailServer | None:

@@ -17,16 +17,18 @@ from typing import Any, Final
 from agent import keys
 from agent.sealing import SUMMARIES, Halted, Plan, envelope, facts_of, seal
 from agent.store import agreements, corrections, ledger, records
+from agent.store import told as told_legs
 from agent.store.database import Database
 from agent.store.records import Sealed
 from meter import signature
 from meter.amendment import Amendment, amended, filling, without
 from meter.canonical import exact
 from meter.model import Instant, Leg
-from meter.periods import Period
+from meter.periods import HOUR_MS, Period
 from meter.rejudging import rejudged
 from meter.schema import USAGE_SUMMARY
 from meter.summary import Facts, content, state
+from meter.telling import TOLD_BELOW
 from meter.tenancy import Tenancy
 from meter.witness import Witnessed, judged
 
@@ -94,6 +96,9 @@ class Draft:
 #: A running agent's clock may be so far ahead of a new one: it counts by the boot clock from its start.
 _BEHIND_MS: Final = 1_000
 
+#: A correction waits at most so long for the records of calls that were up at the close, in ms.
+_WAIT_FOR_RECORDS_MS: Final = 24 * HOUR_MS
+
 #: What makes two revisions differ without a figure being another one.
 _NO_FIGURES: Final = frozenset({"agent", "chain", "clock"})
 
@@ -121,6 +126,29 @@ def draft(
     return Draft(tenant, period, newest, before, after, amendment, source, tuple(notes))
 
 
+def told_late(db: Database, plan: Plan, tenant: str, period: Period, now: Instant) -> Draft | None:
+    """Return what a closed period says now that call records told of calls that were up at its close.
+
+    None: nothing was told since it was sealed, no figure differs, or a call that was up then is
+    still up: its record is waited for, a day at most.
+    """
+    newest = records.newest(db, tenant, SUMMARIES, period.start)
+    if newest is None or newest.jws is None:
+        return None
+    by_log = [pbx for pbx, how in plan.sampling.items() if how.sampled]
+    if (told_legs.told_at(db, tenant, period.start, period.end) or 0) <= newest.sealed_at:
+        return None
+    if told_legs.still_up(db, by_log, period.end) and now < period.end + _WAIT_FOR_RECORDS_MS:
+        return None
+    before = exact(signature.unverified_payload(newest.jws, signature.TYP_RECORD))["data"]
+    facts, tz = facts_of(db, tenant, period.start, period.end, plan)
+    amendment = corrections.of(db, newest)
+    after = content(state(laid_over(db, facts, amendment, period), period, period.end, tz), evidence=True)
+    after["clock"]["synchronised"] = before["clock"]["synchronised"]
+    found = Draft(tenant, period, newest, before, after, amendment, "call records of the PBX", ())
+    return found if found.differences else None
+
+
 def laid_over(db: Database, facts: Facts, amendment: Amendment, period: Period) -> Facts:
     """Return facts with an amendment over them, and with the merges of the legs that came with it."""
     if amendment.legs:
@@ -139,7 +167,7 @@ def _amendment(
     rules: Rules,
     told: CallRecords | None,
 ) -> tuple[Amendment, list[str]]:
-    own = _every_leg(db, facts.gaps, period)
+    own = _every_leg(db, facts, period)
     known = {leg.row: leg for leg in own}
     earlier = corrections.of(db, newest)
     legs = {leg.row: leg for leg in own}
@@ -152,7 +180,7 @@ def _amendment(
     filled = earlier.filled
     notes: list[str] = []
     if told is not None:
-        first = min(0, *legs, 0)
+        first = min(0, *(row for row in legs if row > TOLD_BELOW), 0)
         # Told before: the same file again, or one that goes on, adds nothing twice.
         left = [piece for gap in facts.gaps.get(told.pbx, ()) for piece in without(gap, filled)]
         found_legs = [
@@ -163,7 +191,10 @@ def _amendment(
         filled = tuple(sorted({*filled, *more.filled}))
         notes += _told(more.legs, more.filled, more.doubtful)
     again = rejudged(
-        (leg for leg in legs.values() if leg.row >= 1), rules.tenancy, rules.trunks, rules.others
+        (leg for leg in legs.values() if leg.row >= 1 or leg.row < TOLD_BELOW),
+        rules.tenancy,
+        rules.trunks,
+        rules.others,
     )
     legs |= {leg.row: leg for leg in again.legs}
     for leg in again.dropped:
@@ -185,13 +216,14 @@ def _amendment(
     ), notes
 
 
-def _every_leg(db: Database, pbxs: Iterable[str], period: Period) -> list[Leg]:
-    names = set(pbxs)
+def _every_leg(db: Database, facts: Facts, period: Period) -> list[Leg]:
+    span = (period.start, period.end)
+    by_log = [pbx for pbx, how in facts.sampling.items() if how.peak_from == "call_log"]
     return [
         leg
         for tenant in (*agreements.tenants(db), None)
-        for leg in ledger.legs(db, tenant, period.start, period.end)
-        if leg.pbx in names
+        for leg in told_legs.laid_over(db, ledger.legs(db, tenant, *span), by_log, tenant, span)
+        if leg.pbx in facts.gaps
     ]
 
 

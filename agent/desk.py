@@ -21,6 +21,7 @@ from meter import messages, signature
 from meter.canonical import exact
 from meter.model import Instant
 from meter.periods import Period
+from meter.sampled import Sampling
 from meter.schema import USAGE_SUMMARY
 from meter.signature import PublicKey, Unverified
 from meter.summary import Statement, content, state
@@ -112,7 +113,10 @@ def folded(
         plan = replace(
             plan,
             default=tenant if said["unclassified"] is not None else None,
-            methods={pbx: how["method"] for pbx, how in said["sampling"].items()},
+            sampling={
+                pbx: Sampling(how["method"], how.get("interval_ms"), how.get("peak_from"))
+                for pbx, how in said["sampling"].items()
+            },
         )
     facts, tz = facts_of(db, tenant, period.start, as_of, plan, known_at=known_at)
     if final is not None:

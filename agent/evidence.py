@@ -72,7 +72,11 @@ def _rules(config: Config, db: Database) -> Rules:
     return Rules(
         tenancy=configured.tenancy(config, key),
         trunks={pbx.name: tuple(pbx.trunks) for pbx in config.pbx},
-        others=frozenset(t.id for t in config.tenant if t.match.accounts or t.match.contexts or t.match.dids),
+        others=frozenset(
+            t.id
+            for t in config.tenant
+            if t.match.accounts or t.match.contexts or t.match.dids or t.match.departments
+        ),
     )
 
 

@@ -95,7 +95,9 @@ class ExtensionReading:
     def _keep(self, db: Database, pbx: str, found: ExtensionList) -> None:
         """Count the list per tenant, compare it with the last one of its source, and keep it."""
         owners = {
-            self._tenancy.redacted(extension.number): self._tenancy.user_of(pbx, extension.number)
+            self._tenancy.redacted(extension.number): self._tenancy.user_of(
+                pbx, extension.number, extension.departments
+            )
             for extension in found.extensions
             if self._tenancy.is_billed(pbx, extension.endpoint)
         }

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from agent.configured import contract, tenancy
+from agent.configured import contract, sampling, tenancy
 from agent.contracts import Calendar, Contract, same
-from agent.store import agreements, ledger, notices
+from agent.store import agreements, ledger, notices, told
 from agent.store.database import Database
 from config.model import Config
 from meter.account import Account
@@ -67,6 +68,7 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
                 heard_at=left.heard_at,
                 booted=left.booted,
             )
+    by_log = frozenset(name for name, how in sampling(config).items() if how.peak_from == "call_log")
     contracts: dict[str, Contract] = {}
     calendars: dict[str, Calendar] = {}
     accounts: dict[str, Account] = {}
@@ -79,7 +81,7 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
         for period in opened:
             agreements.open_period(db, tenant.id, period)
         calendar.keep(opened)
-        accounts[tenant.id] = _account(db, agreed, calendar, now)
+        accounts[tenant.id] = account(db, agreed, calendar, now, by_log)
     _dismiss(db, set(contracts), now)
     changes = levels.drain()
     ledger.record(db, changes, ())
@@ -127,17 +129,29 @@ def _agree(db: Database, agreed: Contract, now: Instant) -> Contract:
     return replace(agreed, terms=terms)
 
 
-def _account(db: Database, agreed: Contract, calendar: Calendar, now: Instant) -> Account:
+def account(
+    db: Database, agreed: Contract, calendar: Calendar, now: Instant, by_log: Collection[str]
+) -> Account:
+    """Return a tenant's running figures as the ledger has them.
+
+    Args:
+        db: The database.
+        agreed: The tenant's contract.
+        calendar: Its periods, opened up to now.
+        now: The present instant.
+        by_log: The PBXs whose own call records set the peak.
+    """
     start = calendar.at(now).start
-    legs = ledger.legs(db, agreed.tenant, start, now + 1)
+    polled = ledger.legs(db, agreed.tenant, start, now + 1)
+    legs = told.laid_over(db, polled, by_log, agreed.tenant, (start, now + 1))
     since = min((leg.start for leg in legs), default=start)
-    account = Account(calendar.frame_at, now)
+    found = Account(calendar.frame_at, now)
     for terms in agreements.terms(db, agreed.tenant):
-        account.agree(terms)
+        found.agree(terms)
     gaps = ledger.gaps(db, agreed.terms.pbxs, min(since, start), now + 1)
-    account.take(
+    found.take(
         legs,
         [gap for of_pbx in gaps.values() for gap in of_pbx],
         ledger.merges(db, agreed.terms.pbxs, since, now + 1),
     )
-    return account
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -70,7 +70,7 @@ class Sampling:
     ) -> None:
         self.levels = levels
         self.contracts = contracts
-        self.accounts = accounts
+        self.accounts = dict(accounts)
         self.calendars = calendars
         self.alerting: Alerting | None = None
         self.resnapshot: Callable[[], None] = lambda: None
@@ -94,7 +94,7 @@ class Sampling:
 
     def begin(self, changes: Changes) -> None:
         """Take over what was restored: the facts of the start, and what is settled already."""
-        self._give(changes)
+        self._give(changes, self.accounts)
         for account in self.accounts.values():
             account.settle(self.turned_at)
 
@@ -165,30 +165,59 @@ class Sampling:
         if not changes:
             return set()
         self._pending.absorb(changes)
-        return self._give(changes)
+        return self._give(changes, self.accounts)
 
-    def _give(self, changes: Changes) -> set[str]:
-        """Give facts to the accounts that they concern; return whose levels moved."""
+    def _give(self, changes: Changes, accounts: Mapping[str, Account]) -> set[str]:
+        """Give facts to those accounts that they concern; return whose levels moved."""
         touched: set[str] = set()
+        for row, former in changes.moved.items():
+            if former in accounts:
+                accounts[former].drop(row)
+                touched.add(former)
         for leg in changes.legs.values():
-            account = self.accounts.get(leg.tenant) if leg.tenant is not None else None
+            account = accounts.get(leg.tenant) if leg.tenant is not None else None
             if account is not None and leg.tenant is not None:
                 account.take((leg,), (), ())
                 touched.add(leg.tenant)
         for gap in changes.gaps.values():
-            for tenant in self._tenants_on[gap.pbx]:
-                self.accounts[tenant].take((), (gap,), ())
+            for tenant in accounts.keys() & self._tenants_on[gap.pbx]:
+                accounts[tenant].take((), (gap,), ())
         for merge, owners in zip(changes.merges, changes.merged, strict=True):
-            for tenant in owners & self.accounts.keys():
-                self.accounts[tenant].take((), (), (merge,))
+            for tenant in owners & accounts.keys():
+                accounts[tenant].take((), (), (merge,))
                 touched.add(tenant)
         return touched
 
     def _settle(self, pbx: str) -> None:
-        pbxs = self.levels.pbxs
         for tenant in self._tenants_on[pbx]:
-            agreed = min(pbxs[name].agreed_at for name in self.contracts[tenant].terms.pbxs)
-            self.accounts[tenant].settle(agreed)
+            self.accounts[tenant].settle(self._agreed_at(tenant))
+
+    def _agreed_at(self, tenant: str) -> Instant:
+        return min(self.levels.pbxs[name].agreed_at for name in self.contracts[tenant].terms.pbxs)
+
+    async def reload(self, tenants: Collection[str], load: Callable[[Database, str], Account]) -> None:
+        """Take tenants' figures anew from the ledger, after something was told of what is past.
+
+        Args:
+            tenants: Whose.
+            load: Makes a tenant's account from the ledger.
+        """
+        async with self._committing:
+            fresh = await self._store.read(lambda db: {tenant: load(db, tenant) for tenant in tenants})
+            self._give(self._pending, fresh)  # and what is not written yet
+            for tenant, account in fresh.items():
+                account.settle(self._agreed_at(tenant))
+            self.accounts.update(fresh)
+
+    def judge_late(self, tenants: Iterable[str], told_since: Instant) -> None:
+        """Judge what was told after the fact: a notice that is late says so."""
+        if self.alerting is None:
+            return
+        for tenant in tenants:
+            figures = self.view(tenant, self.turned_at)
+            self.alerting.judge_late(tenant, figures, self.turned_at, told_since)
+        if self.alerting.has_news:
+            self._wake.set()
 
     # --- levels and figures ----------------------------------------------------------
 

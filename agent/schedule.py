@@ -30,6 +30,7 @@ def scheduler(
     *,
     seal_due: Callable[[], Awaitable[object]],
     read_extensions: Callable[[], Awaitable[object]],
+    read_calls: Callable[[], Awaitable[object]],
     store: Store,
     clock: Clock,
     every_s: float,
@@ -39,9 +40,10 @@ def scheduler(
     Args:
         seal_due: Seals what is due.
         read_extensions: Reads extension lists that are due.
+        read_calls: Reads call records that are due.
         store: For retention.
         clock: Likewise.
-        every_s: How often the first two look.
+        every_s: How often the first three look.
     """
 
     async def retain() -> None:
@@ -58,6 +60,7 @@ def scheduler(
     options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     jobs.add_job(_caught("seal", seal_due), "interval", seconds=every_s, **options)
     jobs.add_job(_caught("extensions", read_extensions), "interval", seconds=every_s, **options)
+    jobs.add_job(_caught("calls", read_calls), "interval", seconds=every_s, **options)
     jobs.add_job(_caught("retention", retain), "interval", hours=6, **options)
     return jobs
 

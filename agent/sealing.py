@@ -12,12 +12,13 @@ from datetime import tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from agent.store import agreements, ledger, readings, records
+from agent.store import agreements, ledger, readings, records, told
 from agent.store.database import Database
 from meter import signature
 from meter.canonical import canonical_bytes
-from meter.model import Gap, Instant
+from meter.model import Gap, Instant, Leg
 from meter.periods import Period, iso
+from meter.sampled import Sampling
 from meter.schema import validate
 from meter.signature import PrivateKey
 from meter.summary import Facts
@@ -34,7 +35,7 @@ class Plan:
         agent: `{"id", "version", "config_sha256"}`, as every record states it.
         grace_ms: How long after a period its final waits.
         interim_ms: How often the open period is stated.
-        methods: How each PBX is watched.
+        sampling: How each PBX is watched.
         default: The tenant that states unclassified and unassigned legs: the default
             one, or the only one; None: nobody.
     """
@@ -42,7 +43,7 @@ class Plan:
     agent: Mapping[str, str]
     grace_ms: int
     interim_ms: int
-    methods: Mapping[str, str]
+    sampling: Mapping[str, Sampling]
     default: str | None
 
 
@@ -132,13 +133,15 @@ def facts_of(
         start: The first instant.
         end: The instant up to which they are told.
         plan: How this agent seals: how PBXs are watched, and who states strays.
-        known_at: Take gaps as they were known then: one that ended later was still running.
+        known_at: Take gaps and call records as they were known then: a gap that ended later was
+            still running, a call that was told later was not told.
     """
+    sampling = {} if plan is None else plan.sampling
     agreed = [t for t in agreements.terms(db, tenant) if t.at < end] or agreements.terms(db, tenant)[:1]
     last = agreed[-1]
     pbxs = list(dict.fromkeys(pbx for t in agreed for pbx in t.pbxs))
-    legs = ledger.legs(db, tenant, start, end)
-    since = min((leg.start for leg in legs), default=start)
+    legs, compared = _legs(db, tenant, (start, end), sampling, known_at)
+    since = min((leg.start for leg in (*legs, *(compared or ()))), default=start)
     gaps = ledger.gaps(db, pbxs, min(since, start), end)
     if known_at is not None:
         gaps = {pbx: [_as_known(gap, known_at) for gap in found] for pbx, found in gaps.items()}
@@ -156,11 +159,55 @@ def facts_of(
         readings=readings.readings(db, tenant, start, end),
         reconciled=ledger.reconciled(db, pbxs, start, end),
         steps=ledger.steps(db, start, end),
-        methods=plan.methods if plan is not None else {},
-        strays=ledger.legs(db, None, start, end) if states_strays else None,
+        sampling={
+            pbx: _sampled(db, pbx, start, end, sampling[pbx], known_at) for pbx in pbxs if pbx in sampling
+        },
+        compared=compared,
+        strays=_legs(db, None, (start, end), sampling, known_at)[0] if states_strays else None,
         stray_users=sum(latest.values()),
     )
     return facts, ZoneInfo(last.timezone)
+
+
+def _legs(
+    db: Database,
+    tenant: str | None,
+    span: tuple[Instant, Instant],
+    sampling: Mapping[str, Sampling],
+    known_at: Instant | None,
+) -> tuple[list[Leg], list[Leg] | None]:
+    """Return a tenant's legs as they set the peak, and as the other of polls and call records has them."""
+    seen = ledger.legs(db, tenant, *span)
+    sampled = [pbx for pbx, how in sampling.items() if how.sampled]
+    if not sampled:
+        return seen, None
+    by_log = [pbx for pbx in sampled if sampling[pbx].peak_from == "call_log"]
+    legs = told.laid_over(db, seen, by_log, tenant, span, known_at)
+    polled = [pbx for pbx in sampled if sampling[pbx].method == "polled" and told.covered(db, pbx, *span)]
+    if not polled:
+        return legs, None
+    others = [pbx for pbx in sampled if (pbx in by_log) is not (pbx in polled)]
+    return legs, told.laid_over(db, seen, others, tenant, span, known_at)
+
+
+def _sampled(
+    db: Database, pbx: str, start: Instant, end: Instant, how: Sampling, known_at: Instant | None
+) -> Sampling:
+    """Return how one PBX was watched over a stretch of time."""
+    if not how.sampled:
+        return how
+    polls, missed, ahead_ms = ledger.polls(db, pbx, start, end)
+    if known_at is not None:
+        end = min(end, known_at)
+    stretches = told.covered(db, pbx, start, end)
+    return replace(
+        how,
+        polls=polls,
+        missed=missed,
+        ahead_ms=ahead_ms,
+        source=stretches[-1][0] if stretches else None,
+        told_ms=sum(last - first for _, first, last in stretches),
+    )
 
 
 def _as_known(gap: Gap, at: Instant) -> Gap:

@@ -168,15 +168,29 @@ def _pbx(name: str, pbx: dict[str, Any]) -> Iterable[Text]:
     yield Text.assemble(
         (name, "bold"), ": link ", (pbx["link"], "green" if up else "bold red"),
         "" if pbx["observed"] else (", not observed", "bold yellow"),
-        f"; {pbx['snapshots']} snapshots, {pbx['missed_starts']} missed starts, "
-        f"{pbx['missed_hangups']} missed hangups",
+        f"; {_watched(pbx)}",
     )  # fmt: skip
+    beside = ", ".join(f"{what} {count}" for what, count in pbx["beside"].items())
+    if beside:
+        yield Text(f"  beside the levels: {beside}", style="dim")
     for kind in ("unclassified", "unassigned"):
         if pbx[kind]:
             yield Text(f"  {pbx[kind]} {kind} legs up, counted for nobody: pbx-meter check", style="yellow")
     if pbx["trouble"]:
         yield Text(f"  {pbx['trouble']}", style="yellow")
         yield Text(f"  -> {pbx['hint']}", style="cyan")
+
+
+def _watched(pbx: dict[str, Any]) -> str:
+    if pbx["method"] == "cdr":
+        return "told by call records after each call"
+    if pbx["method"] == "polled":
+        ahead = "" if pbx["ahead_ms"] is None else f", its clock is {pbx['ahead_ms'] / 1000:+.1f} s from ours"
+        return f"{pbx['snapshots']} polls, {pbx['missed_polls']} missed{ahead}"
+    return (
+        f"{pbx['snapshots']} snapshots, {pbx['missed_starts']} missed starts, "
+        f"{pbx['missed_hangups']} missed hangups"
+    )
 
 
 # --- check -----------------------------------------------------------------------------------

@@ -80,7 +80,8 @@ class Status:
         contract = self._sampling.contracts[tenant]
         levels_now = self._sampling.levels.now(tenant)
         watched = self._sampling.levels.pbxs
-        blind = all(watched[pbx].gap is not None for pbx in contract.terms.pbxs)
+        after_the_fact = {link.connector.name for link in self._links if link.connector.method == "cdr"}
+        blind = all(watched[pbx].gap is not None or pbx in after_the_fact for pbx in contract.terms.pbxs)
         basis = figures.levels[contract.terms.basis].peak
         overruns = figures.overruns
         return {
@@ -117,6 +118,10 @@ class Status:
             "trouble": None if trouble is None else str(trouble),
             "hint": None if trouble is None else trouble.hint,
             "observed": watched.gap is None,
+            "method": link.connector.method,
+            "missed_polls": watched.missed_polls,
+            "ahead_ms": watched.ahead_ms,
+            "beside": dict(link.connector.beside),
             "snapshots": watched.snapshots,
             "missed_starts": watched.missed_starts,
             "missed_hangups": watched.missed_hangups,

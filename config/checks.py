@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from config.model import Agent, Brand, Pbx, Smtp, Tenant, Webhook, is_loopback
+from config.model import Agent, Asterisk, Brand, Pbx, Smtp, Tenant, ThreeCX, Webhook
 from config.problems import Problem, shown
+from config.values import is_loopback
 from meter.tenancy import bare
 
 #: sockaddr_un holds 108 bytes, the last of them zero (unix(7)).
@@ -96,7 +97,9 @@ def trunks_are_listed(sections: Sections) -> Iterator[Finding]:
         return
     for key, tenant in sections.tenant.items():
         for i, rule in enumerate(tenant.match.trunks):
-            if not any(_may_meet(rule, trunk) for pbx in _pbxs(tenant, sections) for trunk in pbx.trunks):
+            if not any(
+                _may_meet(rule, trunk) for pbx in _pbxs(tenant, sections) for trunk in _trunks_of(pbx)
+            ):
                 where = f"PBX {tenant.match.pbx}" if tenant.match.pbx else "no PBX"
                 says = f"{where} does not list it" if tenant.match.pbx else "no PBX lists it"
                 yield f"{key}.match.trunks[{i}]", says, "add it to trunks of its [[pbx]], or correct it", rule
@@ -112,7 +115,7 @@ def shared_trunk_names_say_which(sections: Sections) -> Iterator[Finding]:
         for i, rule in enumerate(tenant.match.trunks):
             first: dict[str, str] = {}
             for pbx in sections.pbx.values():
-                for trunk in pbx.trunks:
+                for trunk in _trunks_of(pbx):
                     if _meets(rule, trunk) and first.setdefault(trunk, pbx.name) != pbx.name:
                         what = f"PBX {first[trunk]} and PBX {pbx.name} both have {trunk}"
                         yield f"{key}.match.trunks[{i}]", what, f'add match.pbx = "{pbx.name}"', rule
@@ -158,7 +161,7 @@ def mail_can_leave(sections: Sections) -> Iterator[Finding]:
 
 def ca_has_a_use(sections: Sections) -> Iterator[Finding]:
     """A certificate that nothing would check misleads whoever reads the file."""
-    for key, pbx in sections.pbx.items():
+    for key, pbx in _asterisks(sections):
         if pbx.ca_file and not pbx.tls:
             yield (
                 f"{key}.ca_file",
@@ -189,7 +192,7 @@ def socket_fits(sections: Sections) -> Iterator[Finding]:
 
 def passwords_stay_private(sections: Sections) -> Iterator[Finding]:
     """A password in plain TCP can be read on its way."""
-    for key, pbx in sections.pbx.items():
+    for key, pbx in _asterisks(sections):
         if not pbx.tls and not is_loopback(pbx.host):
             yield (
                 f"{key}.host",
@@ -204,13 +207,45 @@ def passwords_stay_private(sections: Sections) -> Iterator[Finding]:
 
 def something_counts(sections: Sections) -> Iterator[Finding]:
     """A PBX without trunks has no external call, one without an extension rule no user."""
-    for key, pbx in sections.pbx.items():
+    for key, pbx in _asterisks(sections):
         if not pbx.trunks:
             hint = "see their names with: pbx-meter check"
             yield f"{key}.trunks", "nothing counts without trunks", hint, None
         if pbx.extensions is None:
             what = "without a rule there are no users, and phones show as unclassified"
             yield f"{key}.extensions", what, 'add one, as in "1[0-9]{2}"', None
+
+
+def departments_exist_somewhere(sections: Sections) -> Iterator[Finding]:
+    """Departments are 3CX's: without one, a tenant that has only those gets nothing."""
+    if "pbx" in sections.broken:
+        return
+    for key, tenant in sections.tenant.items():
+        if tenant.match.departments and not any(isinstance(p, ThreeCX) for p in _pbxs(tenant, sections)):
+            yield (
+                f"{key}.match.departments",
+                "no 3CX has departments here",
+                "leave it out, or add the 3CX",
+                None,
+            )
+
+
+def call_records_come_from_here(sections: Sections) -> Iterator[Finding]:
+    """A port that is open to more than this machine is worth a word."""
+    for key, pbx in sections.pbx.items():
+        if isinstance(pbx, ThreeCX) and pbx.cdr and pbx.cdr.listen:
+            host = pbx.cdr.listen.rpartition(":")[0]
+            if not is_loopback(host) and is_loopback(pbx.cdr.peer):
+                what = "listens to the network, and only this machine may connect"
+                yield f"{key}.cdr.listen", what, "write the PBX's address in peer", pbx.cdr.listen
+
+
+def login_is_a_choice(sections: Sections) -> Iterator[Finding]:
+    """The web client's login is 3CX's own and undocumented."""
+    for key, pbx in sections.pbx.items():
+        if isinstance(pbx, ThreeCX) and pbx.access == "user_login":
+            what = "uses the web client's own login: undocumented, needs an administrator without 2FA"
+            yield f"{key}.access", what, 'with an Enterprise licence write access = "xapi"', "user_login"
 
 
 def trunks_are_no_extensions(sections: Sections) -> Iterator[Finding]:
@@ -251,6 +286,7 @@ _PROBLEMS: Final = (
     tenants_take_something,
     trunks_are_listed,
     shared_trunk_names_say_which,
+    departments_exist_somewhere,
     references_exist,
     mail_can_leave,
     ca_has_a_use,
@@ -259,6 +295,8 @@ _PROBLEMS: Final = (
 _WARNINGS: Final = (
     passwords_stay_private,
     something_counts,
+    call_records_come_from_here,
+    login_is_a_choice,
     trunks_are_no_extensions,
     every_rule_is_reached,
     capacity_fits_packages,
@@ -268,6 +306,15 @@ _WARNINGS: Final = (
 def _pbxs(tenant: Tenant, sections: Sections) -> list[Pbx]:
     """Return the PBXs that a tenant's rules hold on."""
     return [pbx for pbx in sections.pbx.values() if tenant.match.pbx in (None, pbx.name)]
+
+
+def _asterisks(sections: Sections) -> Iterator[tuple[str, Asterisk]]:
+    return ((key, pbx) for key, pbx in sections.pbx.items() if isinstance(pbx, Asterisk))
+
+
+def _trunks_of(pbx: Pbx) -> tuple[str, ...]:
+    """Return the trunk rules of a PBX; a 3CX lists its trunks itself."""
+    return ("3CX/*",) if isinstance(pbx, ThreeCX) else pbx.trunks
 
 
 def _meets(rule: str, trunk: str) -> bool:

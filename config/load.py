@@ -13,7 +13,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, cast, get_args
 from zoneinfo import available_timezones
 
 from pydantic import ValidationError
@@ -21,7 +21,19 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from config.checks import Sections, problems_between, warnings_between
-from config.model import Agent, Brand, Config, Pbx, Section, Smtp, Tenant, Upstream, Webhook
+from config.model import (
+    Agent,
+    Asterisk,
+    Brand,
+    Config,
+    Pbx,
+    Section,
+    Smtp,
+    Tenant,
+    ThreeCX,
+    Upstream,
+    Webhook,
+)
 from config.problems import ConfigError, Problem, shown
 from config.secret import TOO_OPEN, Secret, SecretError, keys, resolve
 
@@ -148,10 +160,9 @@ class _Reader:
         self.broken.add(re.split(r"[.\[]", problem.key)[0])
 
     def _section(self, key: str, model: type[S], table: Table) -> S | None:
-        if model is Pbx and table.get("kind") == "3cx":
-            hint = "leave this [[pbx]] out until a version that follows 3CX"
-            self._add(Problem(self._file, f"{key}.kind", "3CX is not in this version", hint, '"3cx"'))
-            return None
+        if model is Pbx:
+            kind: type[Section] = ThreeCX if table.get("kind") == "3cx" else Asterisk
+            return cast("S | None", self._section(key, kind, table))
         before = len(self.problems)
         table = self._with_secrets(key, model, table)
         section = None
@@ -202,7 +213,8 @@ def _problem(file: Path, key: str, model: type[Section], error: ErrorDetails, ta
             what, hint = "no such time zone", _did_you_mean(str(error["input"]), available_timezones())
         case _:
             what, hint = "can't be used", f"here belongs {description}"
-    return Problem(file, place, what, hint, None if hidden else shown(written))
+    whole = hidden or isinstance(written, dict)  # a section as a whole: secrets may be in it
+    return Problem(file, place, what, hint, None if whole else shown(written))
 
 
 def _field(model: type[Section], place: Iterable[int | str]) -> tuple[type[Section], FieldInfo | None]:

@@ -6,12 +6,13 @@ line in `connectors.kinds`. The contract suite in tests/contract runs over every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol, TypeAlias
 
 from meter.events import Event
 from meter.model import Instant
+from meter.witness import Witnessed
 
 #: Takes events, in order, as soon as they are known. Plain, quick, never blocks or
 #: awaits: it is called by the reader of the PBX link itself, so nothing can make
@@ -29,12 +30,13 @@ class Extension:
     Attributes:
         number: The bare endpoint or extension number (`101`).
         endpoint: The full endpoint (`PJSIP/101`).
-        departments: 3CX: ids of its departments, the primary first.
+        departments: 3CX: what its departments go by, the primary first; each by its
+            name and its number (`("Sales", "GRP0001")`).
     """
 
     number: str
     endpoint: str = field(repr=False)
-    departments: tuple[str, ...] = ()
+    departments: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,22 @@ class ExtensionList:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsTold:
+    """What a PBX's own call records tell of calls that ended in a stretch of time.
+
+    Attributes:
+        source: Which records (`call_log`, `cdr`).
+        start, end: Every call that ended in `[start, end)` is among them.
+        legs: Their trunk legs. One may have begun before `start`, or be told again.
+    """
+
+    source: str
+    start: Instant
+    end: Instant
+    legs: tuple[Witnessed, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """What one look at the PBX found, for `pbx-meter check`.
 
@@ -65,6 +83,7 @@ class Probe:
         endpoints: The full endpoints that the PBX names: trunks, extensions and others.
         trunk_hints: Endpoints that look like trunks to the PBX itself (outbound registrations).
         up: How many legs are up now.
+        users: Its users with their departments, where the PBX itself says who is one.
     """
 
     product: str
@@ -72,6 +91,7 @@ class Probe:
     endpoints: tuple[str, ...] = field(repr=False)
     trunk_hints: tuple[str, ...] = field(default=(), repr=False)
     up: int = 0
+    users: tuple[Extension, ...] = field(default=(), repr=False)
 
 
 class Connector(Protocol):
@@ -90,8 +110,11 @@ class Connector(Protocol):
     #: The last instant at which the PBX was heard over the present or last
     #: connection; None before the first byte ever.
     heard_at: Instant | None
-    #: "events" or "polled", as the record states it.
+    #: "events", "polled" or "cdr", as the record states it.
     method: str
+    #: Counts that `status` shows beside the levels and that count in none, by what
+    #: they are (3CX: calls over bridges to other systems).
+    beside: Mapping[str, int]
 
     async def serve(self, sink: Sink) -> NoReturn:
         """Connect, log in, give a snapshot, then events, until the link is lost.
@@ -114,6 +137,23 @@ class Connector(Protocol):
             Unreachable: There is no connection now, or the answer did not come.
             Denied: The account may not read any list of extensions.
             Garbled: The answer can't be understood.
+        """
+        ...
+
+    async def read_calls(self, since: Instant | None, *, soon: bool = False) -> CallsTold | None:
+        """Read what the PBX's own call records tell since an instant, over what `serve` holds.
+
+        Asked every few seconds: it says nothing (None) until it is worth while, by its own pace.
+
+        Args:
+            since: The end of what was told before; None: nothing was.
+            soon: A period waits for it: don't wait for the pace.
+
+        Returns:
+            What they tell; None: there are none that may be read, or nothing new can be told yet.
+
+        Raises:
+            As `read_extensions`.
         """
         ...
 

@@ -91,6 +91,8 @@ def notice_letter(notice: Notice, wording: Wording, tz: tzinfo) -> Letter:
     over_by = max(0, notice.level - notice.capacity)
     peak = notice.level if notice.episode_peak is None else notice.episode_peak
     calm = kind is NoticeKind.ENDED
+    late = notice.reason is Reason.TOLD_LATE
+    when = notice.over_since if late and notice.over_since is not None else notice.at
     values: dict[str, str | int] = {
         "tenant": notice.tenant_name,
         "capacity": notice.capacity,
@@ -99,17 +101,20 @@ def notice_letter(notice: Notice, wording: Wording, tz: tzinfo) -> Letter:
         "over": max(0, peak - notice.capacity) if calm else over_by,
         "share": 100 * notice.level // notice.capacity,
         "warn_at": notice.warn_at,
-        "date": wording.date(notice.at, tz),
-        "clock": wording.clock(notice.at, tz),
+        "date": wording.date(when, tz),
+        "clock": wording.clock(when, tz),
         "figure": wording.say(f"figure.{basis}", n=peak if calm else notice.level),
     }
-    heading = "again" if kind is NoticeKind.OVER and notice.reason is Reason.REPEAT else kind.value
+    headings = {Reason.REPEAT: "again", Reason.TOLD_LATE: "late"} if kind is NoticeKind.OVER else {}
+    about = headings.get(notice.reason, kind.value)
     notes = [wording.say(f"basis.{basis}")]
+    if late:
+        notes.insert(0, wording.say("note.late"))
     if notice.incomplete:
         notes.insert(0, wording.say("note.incomplete"))
     return Letter(
-        subject=wording.say(f"{heading}.subject", **values),
-        headline=wording.say(f"{heading}.headline", **values),
+        subject=wording.say(f"{about}.subject", **values),
+        headline=wording.say(f"{about}.headline", **values),
         figure=str(notice.level),
         caption=wording.say(f"{'now' if calm else 'figure'}.{basis}", n=notice.level),
         bar=bar(notice.level, notice.capacity, wording),
@@ -134,9 +139,10 @@ def _facts(notice: Notice, wording: Wording, tz: tzinfo) -> list[tuple[str, str]
     first = notice.reason is Reason.FIRST
     if notice.episode_start is not None and not first:
         state("began", wording.moment(notice.episode_start, tz))
-    if notice.over_since is not None and notice.at - notice.over_since >= 1000:  # noqa: PLR2004 - a second
-        lasting = wording.duration(notice.at - notice.over_since)
-        state("since", f"{wording.moment(notice.over_since, tz)} ({lasting})")
+    since = None if notice.reason is Reason.TOLD_LATE else notice.over_since
+    if since is not None and notice.at - since >= 1000:  # noqa: PLR2004 - a second
+        lasting = wording.duration(notice.at - since)
+        state("since", f"{wording.moment(since, tz)} ({lasting})")
     if notice.episode_peak is not None and not first:
         state("highest_since", wording.say(f"unit.{notice.basis}", n=notice.episode_peak))
     facts.append((wording.period(notice.period_start, notice.period_end, tz), _often(notice, wording)))

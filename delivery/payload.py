@@ -25,12 +25,12 @@ def notice_payload(notice: Notice) -> bytes:
     |---|---|
     | `id` | names the notice for ever |
     | `kind` | `over`, `warning` or `ended` |
-    | `reason` | `first`, `repeat` or `episode_ended` |
+    | `reason` | `first`, `repeat`, `episode_ended`, or `told_late`: call records told it after the fact |
     | `agent` | the agent's id |
     | `tenant` | `id` and `name` |
     | `basis` | what is counted: `channels`, `calls` or `answered` |
     | `level`, `capacity`, `over_by` | the level at `at`, the lines in force, and how many too many (0 if none) |
-    | `at`, `over_since` | when; since when without a break, null unless over now |
+    | `at`, `over_since` | when; since when without a break, null unless over now (`told_late`: when it began) |
     | `episode` | null, or `start` and `peak` so far |
     | `period` | `name`, `start`, `end`, `timezone` |
     | `peak`, `peak_at` | the period's highest level so far; null if nothing was observed |

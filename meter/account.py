@@ -61,6 +61,11 @@ class Account:
             self._legs.update((row, leg) for row, leg in self._up.items() if leg.pbx == gap.pbx)
         self._merges += merges
 
+    def drop(self, row: int) -> None:
+        """Forget a leg that turned out to be another tenant's. It is not settled yet."""
+        self._up.pop(row, None)
+        self._legs.pop(row, None)
+
     def settle(self, upto: Instant) -> None:
         """Fold for good what lies before `upto`: no fact before it will change any more."""
         running = min((gap.start for gap in self._gaps.values() if gap.end is None), default=FOREVER)

@@ -67,12 +67,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A notice is due: which, and why now."""
+    """A notice is due: which, and why now. `since`: told late, when the overrun began."""
 
     kind: NoticeKind
     reason: Reason
     at: Instant
     level: int
+    since: Instant | None = None
 
 
 def judge(
@@ -135,6 +136,35 @@ def _not_over(watch: Watch, limits: Limits, at: Instant, level: int) -> tuple[Wa
     if 100 * before < threshold and at - watch.warned_at >= limits.repeat_ms:
         return replace(watch, warned_at=at), Decision(NoticeKind.WARNING, Reason.REPEAT, at, level)
     return watch, None
+
+
+def judge_late(
+    watch: Watch | None, limits: Limits, *, period: str, at: Instant, since: Instant, level: int
+) -> tuple[Watch, Decision | None]:
+    """Judge an overrun that is only told now.
+
+    Args:
+        watch: What is remembered; None: nothing yet.
+        limits: What holds now.
+        period: The name of the period that contains `at`.
+        at: Now; never before the last judgement.
+        since: When the overrun began, in that period.
+        level: How high it was.
+    """
+    if watch is None or watch.period != period or watch.lines != limits.lines:
+        watch = Watch(period, limits.lines, at)
+    if level <= limits.lines or (watch.told_at is not None and watch.told_at >= since):
+        return watch, None  # it was said when it happened, or since
+    if watch.told_at is not None and at - watch.told_at < limits.repeat_ms:
+        return watch, None
+    first = watch.episode_start is None
+    watch = replace(
+        watch,
+        episode_start=since if first else watch.episode_start,
+        episode_peak=max(watch.episode_peak, level),
+        told_at=at,
+    )
+    return watch, Decision(NoticeKind.OVER, Reason.TOLD_LATE, at, level, since)
 
 
 def due_in(watch: Watch, limits: Limits) -> int | None:

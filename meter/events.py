@@ -1,7 +1,7 @@
 """What a connector may say. The only way into the meter.
 
 A connector emits `Snapshot` first, then the others as they happen, in order per
-leg. It never says "link lost": its `serve` raises, once (connectors.errors).
+leg; one that asks its PBX again and again emits polled snapshots and nothing else. It never says "link lost": its `serve` raises, once (connectors.errors).
 Repeated, late and missing events are legal; the meter heals at the next
 snapshot. Fields that may hold telephone numbers are kept out of `repr`, stay in
 memory and are never stored.
@@ -30,6 +30,11 @@ class Sighting:
         account: Account code, or "".
         context: Dialplan context, or "". In a snapshot the *current* one.
         dialled: The number dialled (Asterisk: Exten), or "". In a snapshot the current one.
+        listed: The PBX itself lists the endpoint as a trunk (3CX): no rule has to.
+        departments: 3CX: what the departments that it may belong to go by, the surest
+            first; each by its name and its number (`("Sales", "GRP0001")`).
+        provisional: The PBX is still looking for whom the call is for (3CX: `ROUTER`):
+            whose it is may yet change.
     """
 
     leg: str
@@ -41,11 +46,16 @@ class Sighting:
     account: str = field(default="", repr=False)
     context: str = field(default="", repr=False)
     dialled: str = field(default="", repr=False)
+    listed: bool = False
+    departments: tuple[str, ...] = field(default=(), repr=False)
+    provisional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All legs that are up, and with it the promise that later events follow on from here.
+
+    A polled one promises less: it holds until the next one, and nothing in between is told.
 
     Attributes:
         at: When the list was complete.
@@ -54,12 +64,18 @@ class Snapshot:
             may be missing: their own events tell of them.
         booted: Names this run of the PBX; a different value than before means that
             the PBX restarted and all its legs ended. None: unknown.
+        polled: Nothing tells of changes but the next snapshot.
+        missed: Polled: how many polls failed since the last good one.
+        ahead_ms: How far the PBX's clock is ahead of ours; None: not known.
     """
 
     at: Instant
     requested_at: Instant
     legs: tuple[Sighting, ...]
     booted: str | None = None
+    polled: bool = False
+    missed: int = 0
+    ahead_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Rules of this file:
 - it does not know which kind of PBX it watches, who is told, or where facts are kept;
 - legs are keyed by the PBX's own id and settled once: whose they are and which way they
   go never changes afterwards;
-- an event is believed, a snapshot is believed more, and a contradiction is a gap.
+- an event is believed, a snapshot is believed more, and a contradiction is a gap;
+- a polled snapshot contradicts nothing: it is one change, and holds until the next one.
 
 A snapshot races with the events around it: a leg may be listed whose hangup was already
 told, or whose birth is still on its way, and one may be missing whose hangup is. So a leg
@@ -23,7 +24,7 @@ from typing import Final
 from meter.calls import Calls
 from meter.events import Event, LegChanged, LegEnded, LegRenamed, LegStarted, Sighting, Snapshot
 from meter.model import Cause, Direction, Gap, Instant, Known, Leg, Level, Merge
-from meter.tenancy import Claims, Kind, Tenancy
+from meter.tenancy import Claims, Judged, Kind, Tenancy
 from meter.watched import Changes, Live, LiveCall, Reconciled, Watched
 
 #: How long an ended leg is remembered, in ms: lists and late events may still name it.
@@ -31,6 +32,8 @@ ENDED_MS: Final = 10_000
 #: How young a listed leg that no event told of may be to be put in doubt, in ms.
 #: PBXs state ages in whole seconds, and an event may be a second behind a list.
 DOUBT_MS: Final = 3_000
+#: How long the PBX may look for whom a call is for before its leg is settled as it is, in ms.
+PROVISIONAL_MS: Final = 120_000
 
 
 class Levels:
@@ -217,27 +220,29 @@ class Levels:
     def _enter(self, watched: Watched, seen: Sighting, at: Instant, known: Known) -> Live:
         """Add a leg to its call. Seen from its birth it says all it claims; in a snapshot only what can't have changed."""
         born = known is Known.SEEN
-        judged = self.tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
+        judged = self._judged(watched, seen)
         trunk = judged is not None and judged.kind is Kind.TRUNK
         claims = Claims(
             trunk=seen.endpoint or "" if trunk else "",
             account=seen.account,
             context=seen.context if born else "",
             did=seen.dialled if born and trunk and seen.direction is Direction.IN else "",
+            departments=seen.departments,
         )
         live = Live(seen.leg, watched.names.get(seen.call, seen.call), claims, None, at)
+        live.provisional = seen.provisional
         self._add(watched, live)
         return live
 
+    def _judged(self, watched: Watched, seen: Sighting) -> Judged | None:
+        return self.tenancy.judge(watched.name, seen.endpoint, listed=seen.listed) if seen.endpoint else None
+
     def _settle(self, watched: Watched, live: Live, seen: Sighting, start: Instant, known: Known) -> None:
         """Settle once and for all whose a trunk leg is, and keep it in the ledger."""
-        judged = self.tenancy.judge(watched.name, seen.endpoint) if seen.endpoint else None
+        judged = self._judged(watched, seen)
         if judged is None or judged.kind is Kind.EXTENSION:
             return
-        tenant = None
-        if judged.kind is Kind.TRUNK:
-            others = (other.claims for other in watched.calls[live.call].legs.values() if other is not live)
-            tenant = self.tenancy.tenant_of(watched.name, live.claims, others)
+        tenant = self._owner(watched, live) if judged.kind is Kind.TRUNK else None
         live.row = Leg(
             row=self._next_leg,
             pbx=watched.name,
@@ -255,6 +260,22 @@ class Levels:
         self._count_up(watched, live, live.row)
         if seen.answered:
             self._answer(watched, live, live.row, start if known is Known.SEEN else live.heard_at, known)
+
+    def _owner(self, watched: Watched, live: Live) -> str | None:
+        others = (other.claims for other in watched.calls[live.call].legs.values() if other is not live)
+        return self.tenancy.tenant_of(watched.name, live.claims, others)
+
+    def _resettle(self, watched: Watched, live: Live, row: Leg, seen: Sighting, at: Instant) -> None:
+        """Settle for good whose a provisional leg is, now that the PBX found whom the call is for."""
+        live.provisional = seen.provisional and at - row.start < PROVISIONAL_MS
+        live.claims = replace(live.claims, departments=seen.departments)
+        tenant = self._owner(watched, live)
+        if row.trunk is None or tenant == row.tenant:
+            return
+        self._count_down(watched, live, row)
+        if row.tenant is not None:
+            self._changes.moved.setdefault(row.row, row.tenant)
+        self._count_up(watched, live, self._keep(live, replace(row, tenant=tenant)))
 
     def _add(self, watched: Watched, live: Live) -> None:
         watched.legs[live.id] = live
@@ -274,6 +295,14 @@ class Levels:
             stray = self.unassigned if row.trunk is not None else self.unclassified
             stray[watched.name] = stray.get(watched.name, 0) + 1
 
+    def _count_down(self, watched: Watched, live: Live, row: Leg) -> None:
+        if row.tenant is not None:
+            calls = self.tenants[row.tenant][watched.name]
+            calls.down((watched.name, live.call), answered=row.answer is not None)
+        else:
+            stray = self.unassigned if row.trunk is not None else self.unclassified
+            stray[watched.name] -= 1
+
     def _answer(self, watched: Watched, live: Live, row: Leg, at: Instant, known: Known) -> None:
         if row.answer is None:
             row = self._keep(live, replace(row, answer=max(at, row.start), answer_known=known))
@@ -291,12 +320,7 @@ class Levels:
         if row is not None:
             end = max(at, row.start, row.answer or 0)
             self._changes.legs[row.row] = replace(row, end=end, end_known=known)
-            if row.tenant is not None:
-                calls = self.tenants[row.tenant][watched.name]
-                calls.down((watched.name, live.call), answered=row.answer is not None)
-            else:
-                stray = self.unassigned if row.trunk is not None else self.unclassified
-                stray[watched.name] -= 1
+            self._count_down(watched, live, row)
         call = watched.calls[live.call]
         del call.legs[live.id]
         if not call.legs:
@@ -348,12 +372,13 @@ class Levels:
         watched.doubts = set()
         restarted = None not in (snapshot.booted, watched.booted) and snapshot.booted != watched.booted
         watched.booted = snapshot.booted or watched.booted
-        hangups = self._end_missing(watched, snapshot, before, restarted=restarted)
+        hangups = self._end_missing(watched, snapshot, at, before, restarted=restarted)
         if restarted:
             watched.ended.clear()  # ids of the former run
         starts = self._open_missing(watched, snapshot, at, before)
+        if gap is not None or snapshot.polled:
+            starts = hangups = 0  # the gap, or the interval, says already that they were not seen
         if gap is not None:
-            starts = hangups = 0  # the gap says already that they were not seen
             self._close_gap(watched, gap, at)
         elif starts or hangups:
             lost = Gap(self._next_gap, watched.name, agreed_at, at, Cause.EVENTS_LOST)
@@ -361,19 +386,36 @@ class Levels:
             self._changes.gaps[lost.row] = lost
         watched.missed_starts += starts
         watched.missed_hangups += hangups
-        self._changes.reconciled.append(Reconciled(watched.name, at, starts, hangups))
+        watched.missed_polls += snapshot.missed
+        watched.ahead_ms = snapshot.ahead_ms
+        self._changes.reconciled.append(
+            Reconciled(watched.name, at, starts, hangups, snapshot.missed, snapshot.ahead_ms)
+        )
         watched.doubted_at = at
         if not watched.doubts:
-            watched.agreed_at = at
+            watched.agreed_at = max(watched.agreed_at, min((at, *self._provisional(watched))))
         for leg in [leg for leg, ended_at in watched.ended.items() if ended_at < at - ENDED_MS]:
             del watched.ended[leg]
 
-    def _end_missing(self, watched: Watched, snapshot: Snapshot, before: set[str], *, restarted: bool) -> int:
+    def _provisional(self, watched: Watched) -> Iterable[Instant]:
+        """Return since when there are legs whose owner may yet change: what is younger is not settled."""
+        return (live.row.start for live in watched.legs.values() if live.provisional and live.row is not None)
+
+    def _end_missing(
+        self, watched: Watched, snapshot: Snapshot, at: Instant, before: set[str], *, restarted: bool
+    ) -> int:
         """End the legs that the PBX no longer shows, where nothing younger proves them."""
         shown = {seen.leg for seen in snapshot.legs}
         ended = 0
         for live in list(watched.legs.values()):
             if live.id in shown and not restarted:
+                continue
+            if snapshot.polled:
+                if watched.gap is not None:
+                    self._close_leg(watched, live, max(watched.gap.start, live.heard_at), Known.GAP)
+                else:
+                    self._close_leg(watched, live, at, Known.SNAPSHOT)
+                ended += 1
                 continue
             if live.heard_at >= snapshot.requested_at and not restarted:
                 continue  # it began, or spoke, after the list was asked for
@@ -396,8 +438,13 @@ class Levels:
             if live is not None:
                 live.heard_at = max(live.heard_at, at)
                 self._join(watched, live.call, seen.call, at)
+                if live.provisional and live.row is not None:
+                    self._resettle(watched, live, live.row, seen, at)
                 if seen.answered and live.row is not None:
                     self._answer(watched, live, live.row, at, Known.SNAPSHOT)
+                continue
+            if snapshot.polled:
+                fresh.append((at, seen))
                 continue
             if seen.leg in watched.ended:
                 continue

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     FIRST = "first"  #: first of its kind in this episode
     REPEAT = "repeat"  #: over again within the episode, and `repeat` has passed
     EPISODE_ENDED = "episode_ended"
+    TOLD_LATE = "told_late"  #: call records told it after the fact: polls had not seen it, or there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Notice:
         level: That level at `at`. For `ended`: the level now.
         capacity: Lines in force at `at`, >= 1.
         at: When it happened, to the millisecond.
-        over_since: When the present overrun began; None unless the level is over now.
+        over_since: When the present overrun began; None unless the level is over now. Told
+            late: when the overrun began that was told.
         episode_start: When the episode began; None for a warning outside an episode.
         episode_peak: The highest level of the episode so far, None as above.
         period, period_start, period_end, timezone: The billing period it falls into.

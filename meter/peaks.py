@@ -148,18 +148,17 @@ class LevelFold:
         if self._rising:
             self._peak_ms, self._rising = at - self._peak_at, False
 
-    def figures(self, *, sampled: bool = False) -> LevelFigures:
+    def figures(self) -> LevelFigures:
         """Return the figures so far; accounted up to the last instant given. Spends the fold."""
         self._end_peak(self._since)
         self._minutes.flush()
         self._hours.flush()
         if not self._glimpsed:
             return LevelFigures(None, {}, {}, {}, None, tuple(self._minutes.series))
-        source = Source.SAMPLED if sampled and self._source is Source.SEEN else self._source
         peak = (
-            Peak(self._peak, self._peak_at, self._peak_ms, source)
+            Peak(self._peak, self._peak_at, self._peak_ms, self._source)
             if self._peak
-            else Peak(0, None, None, source)
+            else Peak(0, None, None, self._source)
         )
         high = self._minutes.histogram
         shares = {p: v for p in PERCENTILES if (v := percentile(high, p)) is not None}

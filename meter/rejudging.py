@@ -48,7 +48,7 @@ def rejudged(
         legs: Legs of every tenant and of none; those of PBXs that have no rules any more stay as they are.
         rules: The present rules.
         trunks: The trunk rules of each PBX.
-        others: The tenants that have rules by account code, context or dialled number.
+        others: The tenants that have rules by account code, context, dialled number or department.
     """
     changed: list[Leg] = []
     dropped: list[Leg] = []
@@ -91,6 +91,8 @@ def _changes(leg: Leg, tenant: str | None, trunk: str | None, shown: str) -> lis
 
 def _judged(leg: Leg, rules: Tenancy, trunks: Sequence[str]) -> tuple[Judged | None, str]:
     """Return what a leg's stored endpoint is, and the name that rules know it by; None: it can't be told."""
+    if leg.trunk is not None and rules.lists_trunks(leg.pbx):
+        return Judged(Kind.TRUNK, leg.trunk, leg.endpoint), leg.endpoint  # the PBX said so
     if "#" not in leg.endpoint:
         return rules.judge(leg.pbx, leg.endpoint), leg.endpoint
     # The hash is keyed and the same each time: an exact rule's own name meets it again.

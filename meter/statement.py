@@ -110,6 +110,13 @@ class BusyHour(Part):
     mean_milli: Count
 
 
+class PeakBy(Part):
+    """The peak as polls saw it and as the PBX's own call records tell it; `peak` is one of them."""
+
+    polls: Count | None
+    call_log: Count | None
+
+
 class LevelFigures(Part):
     """What one level did in the period. Nothing observed: every figure is null."""
 
@@ -123,6 +130,7 @@ class LevelFigures(Part):
     daily_peaks: Annotated[dict[Day, Count], Field(max_length=100)] | None
     minute_peak_percentiles: Annotated[dict[Decimal, Count | None], Field(max_length=100)] | None
     busy_hour: BusyHour | None
+    peak_by: PeakBy | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -251,11 +259,29 @@ class Coverage(Part):
         return self
 
 
-class Sampling(Part):
-    """How one PBX was watched; `interval_ms` only for polls."""
+class CallRecords(Part):
+    """Which records of the PBX itself tell of calls, and of how much time they tell everything."""
 
-    method: Literal["events", "polled"]
+    source: Literal["call_log", "cdr"]
+    told_ms: Count
+
+
+class Sampling(Part):
+    """How one PBX was watched. All but `method` only where it was sampled.
+
+    `ahead_ms`: the largest lead of its clock over the agent's, either way. `peak_from`: which of
+    polls and call records may set the billed peak. `proven_on`: where this way of watching was
+    proved so far.
+    """
+
+    method: Literal["events", "polled", "cdr"]
     interval_ms: Number | None = None
+    polls: Count | None = None
+    missed_polls: Count | None = None
+    ahead_ms: int | None = None
+    peak_from: Literal["polls", "call_log"] | None = None
+    call_records: CallRecords | None = None
+    proven_on: Text | None = None
 
 
 class Reconciliation(Part):

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, Final
@@ -16,11 +16,12 @@ from meter.canonical import canonical_bytes
 from meter.capacity import smallest_package
 from meter.edges import edges
 from meter.fold import Figures, Fold, frame
-from meter.model import DEFINITION, Gap, Instant, Leg, Level, Merge, Reading, Terms
+from meter.model import DEFINITION, Gap, Instant, Known, Leg, Level, Merge, Reading, Terms
 from meter.observation import unseen
 from meter.peaks import LevelFigures, Peak, Source
 from meter.periods import Period, iso
 from meter.presence import end_of, merged, presence
+from meter.sampled import Sampling, any_sampled
 from meter.users import UserFigures, users
 
 #: Lists hold at most so many entries beside their totals (the definition, section 11).
@@ -43,7 +44,9 @@ class Facts:
         reconciled: Snapshots, missed starts and missed hangups of its PBXs.
         steps: Clock steps: how many, the largest, the repeated time.
         synchronised: Whether the clock is; None: not known.
-        methods: How each of its PBXs is watched (`events`, `polled`).
+        sampling: How each of its PBXs is watched; one that isn't here by events.
+        compared: Where PBXs' own call records and polls both tell of legs: the legs as the
+            other of the two has them, which does not set the peak; None: there is no other.
         strays: Unclassified and unassigned legs, for the default (or only) tenant; None: not its to state.
         stray_users: Users of nobody, likewise.
         filled: Stretches of gaps that the PBX's own call records fill, in a correction.
@@ -60,7 +63,8 @@ class Facts:
     reconciled: tuple[int, int, int] = (0, 0, 0)
     steps: tuple[int, int, int] = (0, 0, 0)
     synchronised: bool | None = None
-    methods: Mapping[str, str] = field(default_factory=dict)
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    compared: Sequence[Leg] | None = None
     strays: Sequence[Leg] | None = None
     stray_users: int = 0
     filled: Sequence[tuple[str, Instant, Instant]] = ()
@@ -74,14 +78,24 @@ class Statement:
     figures: Figures
     users: UserFigures
     tz: tzinfo
+    compared: Figures | None = None
 
 
 def state(facts: Facts, period: Period, as_of: Instant, tz: tzinfo, *, series: bool = False) -> Statement:
     """Fold a tenant's facts over `[period.start, as_of)`."""
-    fold = Fold(frame(period, tz, series=series))
-    fold.feed([e for e in edges(facts.legs, facts.merges, facts.gaps, facts.terms) if e[0] < as_of])
-    figures = fold.figures(as_of)
-    return Statement(facts, figures, users(facts.readings, facts.user_pbxs, period.start, as_of), tz)
+
+    def folded(legs: Sequence[Leg]) -> Figures:
+        fold = Fold(frame(period, tz, series=series))
+        fold.feed([e for e in edges(legs, facts.merges, facts.gaps, facts.terms) if e[0] < as_of])
+        return fold.figures(as_of)
+
+    return Statement(
+        facts,
+        folded(facts.legs),
+        users(facts.readings, facts.user_pbxs, period.start, as_of),
+        tz,
+        compared=None if facts.compared is None else folded(facts.compared),
+    )
 
 
 def content(statement: Statement, *, evidence: bool) -> dict[str, Any]:
@@ -99,7 +113,7 @@ def content(statement: Statement, *, evidence: bool) -> dict[str, Any]:
         "tenant": {"id": facts.tenant, "name": facts.name},
         "period": _period(period, statement.tz),
         "levels": {
-            level.value: _level(statement, found, evidence=evidence)
+            level.value: _level(statement, found, evidence=evidence) | _peak_by(statement, level)
             for level, found in figures.levels.items()
         },
         "capacity": _capacity(figures),
@@ -114,7 +128,7 @@ def content(statement: Statement, *, evidence: bool) -> dict[str, Any]:
         },
         "users": _users(statement.users),
         "coverage": coverage(facts, period.start, figures.as_of),
-        "sampling": {pbx: {"method": facts.methods.get(pbx, "events")} for pbx in facts.gaps},
+        "sampling": {pbx: facts.sampling.get(pbx, Sampling()).said() for pbx in facts.gaps},
         "reconciliation": dict(
             zip(("snapshots", "missed_starts", "missed_hangups"), facts.reconciled, strict=True)
         ),
@@ -176,7 +190,8 @@ def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict
     peak = found.peak
     filled = statement.facts.filled
     # Call records count whole seconds: a level out of them is not the last word.
-    lower_bound = figures.observed_ms < figures.expected_ms or bool(filled)
+    sampled = any_sampled(_sampling(statement.facts))
+    lower_bound = figures.observed_ms < figures.expected_ms or bool(filled) or sampled
     if peak is None:
         return {
             "peak": None, "peak_at": None, "peak_ms": None, "peak_source": None, "lower_bound": lower_bound,
@@ -187,7 +202,7 @@ def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict
         "peak": peak.level,
         "peak_at": None if peak.at is None else iso(peak.at),
         "peak_ms": peak.ms,
-        "peak_source": _source(peak, filled),
+        "peak_source": _source(peak, statement.facts),
         "lower_bound": lower_bound,
         "evidence": _evidence(statement.facts, peak.at) if evidence and peak.at is not None else None,
         "time_at_level_ms": {str(value): ms for value, ms in found.time_at_level_ms.items()},
@@ -199,10 +214,35 @@ def _level(statement: Statement, found: LevelFigures, *, evidence: bool) -> dict
     }
 
 
-def _source(peak: Peak, filled: Sequence[tuple[str, Instant, Instant]]) -> str:
+def _sampling(facts: Facts) -> Iterable[Sampling]:
+    return (facts.sampling[pbx] for pbx in facts.gaps if pbx in facts.sampling)
+
+
+def _peak_by(statement: Statement, level: Level) -> dict[str, Any]:
+    """Return the peak by polls and by call records, where there are both."""
+    if statement.compared is None:
+        return {}
+    billed, other = (figures.levels[level].peak for figures in (statement.figures, statement.compared))
+    by_log = any(one.peak_from == "call_log" for one in _sampling(statement.facts))
+    polls, log = (other, billed) if by_log else (billed, other)
+    return {
+        "peak_by": {
+            "polls": None if polls is None else polls.level,
+            "call_log": None if log is None else log.level,
+        }
+    }
+
+
+def _source(peak: Peak, facts: Facts) -> str:
     at = peak.at
-    told = at is not None and any(start <= at < end for _, start, end in filled)
-    return (Source.CALL_LOG if told else peak.source).value
+    if at is not None and any(start <= at < end for _, start, end in facts.filled):
+        return Source.CALL_LOG.value
+    if peak.source is Source.SEEN and any_sampled(_sampling(facts)):
+        told = at is not None and any(
+            leg.start <= at < end_of(leg) and leg.start_known is Known.CALL_LOG for leg in facts.legs
+        )
+        return (Source.CALL_LOG if told else Source.SAMPLED).value
+    return peak.source.value
 
 
 def _evidence(facts: Facts, at: Instant) -> dict[str, Any]:

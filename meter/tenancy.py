@@ -37,12 +37,15 @@ class PbxRules:
         trunks: Exact full endpoints (`PJSIP/kpn`) or globs.
         extensions: Matched in full over the bare endpoint (`101`); None: nothing is an extension.
         exclude: Extensions that are not billed, matched likewise.
+        listed: How endpoints of a PBX begin that itself says what is a trunk, what a user
+            and which department has it (`3CX/`); "": it doesn't.
     """
 
     pbx: str
     trunks: tuple[str, ...]
     extensions: re.Pattern[str] | None = None
     exclude: re.Pattern[str] | None = None
+    listed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class TenantRules:
         tenant: Its id.
         pbx: The one PBX that the rules hold on; None: every PBX.
         trunks, accounts, contexts, dids: Exact values or globs.
+        departments: Names or numbers of departments, or globs, where the PBX has such.
         extensions: Its extensions, matched in full over the bare endpoint; None: none.
         default: Whether it gets what nobody's rule takes.
     """
@@ -63,6 +67,7 @@ class TenantRules:
     accounts: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
     dids: tuple[str, ...] = field(default=(), repr=False)
+    departments: tuple[str, ...] = ()
     extensions: re.Pattern[str] | None = None
     default: bool = False
 
@@ -77,6 +82,7 @@ class Claims:
         context: Its first context; "" if the leg was first met in a snapshot.
         did: The number dialled, of an inbound trunk leg seen from its birth.
         settled: Whose it was found to be before the agent restarted; wins over the rest.
+        departments: Names and numbers of the departments that it may belong to, the surest first.
     """
 
     trunk: str = field(default="", repr=False)
@@ -84,6 +90,7 @@ class Claims:
     context: str = field(default="", repr=False)
     did: str = field(default="", repr=False)
     settled: str | None = None
+    departments: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,7 @@ class Tenancy:
         self._tenants = tuple(tenants)
         self.default = next((t.tenant for t in tenants if t.default), None)
         self._criteria: dict[str, tuple[_Patterns, _Patterns, _Patterns, _Patterns]] = {}
+        self._departments: dict[str, _Patterns] = {}
         for p in pbxs:
             own = [t for t in tenants if t.pbx in (None, p.pbx)]
             self._criteria[p.pbx] = (
@@ -153,9 +161,18 @@ class Tenancy:
                 _Patterns((v, t.tenant) for t in own for v in t.contexts),
                 _Patterns((v, t.tenant) for t in own for v in t.dids),
             )
+            self._departments[p.pbx] = _Patterns((v, t.tenant) for t in own for v in t.departments)
 
-    def judge(self, pbx: str, endpoint: str) -> Judged:
-        """Return what an endpoint of a PBX is. A trunk rule wins over the extension rule."""
+    def judge(self, pbx: str, endpoint: str, *, listed: bool = False) -> Judged:
+        """Return what an endpoint of a PBX is. A trunk rule wins over the extension rule.
+
+        Args:
+            pbx: The PBX.
+            endpoint: The full endpoint.
+            listed: The PBX itself lists it as a trunk: it is one by that name.
+        """
+        if listed:
+            return Judged(Kind.TRUNK, endpoint, endpoint)
         known = self._judged.get((pbx, endpoint))
         if known is None:
             known = self._judge(pbx, endpoint)
@@ -163,6 +180,10 @@ class Tenancy:
                 self._judged.clear()
             self._judged[pbx, endpoint] = known
         return known
+
+    def lists_trunks(self, pbx: str) -> bool:
+        """Return whether a PBX itself says what is a trunk."""
+        return bool(self._pbxs[pbx].listed)
 
     def _judge(self, pbx: str, endpoint: str) -> Judged:
         rule = self._trunks[pbx].find(endpoint)
@@ -198,6 +219,8 @@ class Tenancy:
         trunks, accounts, contexts, dids = self._criteria[pbx]
         found = trunks.find(claims.trunk)
         if found is None:
+            found = self._of_departments(pbx, claims.departments)
+        if found is None:
             found = accounts.find(claims.account)
         if found is None:
             found = contexts.find(claims.context)
@@ -207,17 +230,26 @@ class Tenancy:
 
     def is_billed(self, pbx: str, endpoint: str) -> bool:
         """Return whether an endpoint is an extension that counts as a user."""
-        exclude = self._pbxs[pbx].exclude
-        return self.judge(pbx, endpoint).kind is Kind.EXTENSION and not (
-            exclude is not None and exclude.fullmatch(bare(endpoint))
-        )
+        rules = self._pbxs[pbx]
+        if rules.exclude is not None and rules.exclude.fullmatch(bare(endpoint)):
+            return False
+        if rules.listed and rules.extensions is None:
+            return True  # its list holds users and nothing else
+        return self.judge(pbx, endpoint).kind is Kind.EXTENSION
 
-    def user_of(self, pbx: str, number: str) -> str | None:
-        """Return whose user an extension is: first match in the order of the configuration."""
+    def user_of(self, pbx: str, number: str, departments: tuple[str, ...] = ()) -> str | None:
+        """Return whose user an extension is: by its departments, else first match in the order of the configuration."""
+        found = self._of_departments(pbx, departments)
+        if found is not None:
+            return found
         for tenant in self._tenants:
             if tenant.pbx in (None, pbx) and tenant.extensions and tenant.extensions.fullmatch(number):
                 return tenant.tenant
         return self.default
+
+    def _of_departments(self, pbx: str, departments: tuple[str, ...]) -> str | None:
+        rules = self._departments[pbx]
+        return next((t for name in departments if (t := rules.find(name)) is not None), None)
 
     def user_pbxs_of(self, tenant: str) -> tuple[str, ...]:
         """Return the PBXs that a tenant's users may be on, in the order of the configuration."""
@@ -229,8 +261,8 @@ class Tenancy:
     def pbxs_of(self, tenant: str) -> tuple[str, ...]:
         """Return the PBXs that a tenant's legs may be on, in the order of the configuration.
 
-        One that has only trunk rules is on the PBXs that list one of them; any other
-        may turn up everywhere.
+        One that has only trunk rules is on the PBXs that list one of them, one that has
+        departments on those that have such; any other may turn up everywhere.
         """
         rules = next(t for t in self._tenants if t.tenant == tenant)
         if rules.pbx is not None:
@@ -241,7 +273,9 @@ class Tenancy:
         return tuple(
             name
             for name, pbx in self._pbxs.items()
-            if any(mine.find(t) for t in pbx.trunks) or any(self._trunks[name].find(t) for t in rules.trunks)
+            if any(mine.find(t) for t in pbx.trunks)
+            or any(self._trunks[name].find(t) for t in rules.trunks)
+            or (pbx.listed and (rules.departments or any(t.startswith(pbx.listed) for t in rules.trunks)))
         ) or tuple(self._pbxs)
 
 

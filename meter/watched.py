@@ -14,7 +14,7 @@ from meter.tenancy import Claims
 class Live:
     """A leg that is up, trunk leg or not."""
 
-    __slots__ = ("call", "claims", "heard_at", "id", "row")
+    __slots__ = ("call", "claims", "heard_at", "id", "provisional", "row")
 
     def __init__(self, id_: str, call: str, claims: Claims, row: Leg | None, heard_at: Instant) -> None:
         self.id = id_
@@ -22,6 +22,7 @@ class Live:
         self.claims = claims
         self.row = row  # None: an internal leg, which only helps to say whose the others are
         self.heard_at = heard_at  # the last event or snapshot that proves it
+        self.provisional = False  # whose it is may yet change
 
 
 class LiveCall:
@@ -44,7 +45,8 @@ class Watched:
         gap: The running gap; None while it is observed.
         agreed_at: The last instant up to which snapshots and events agree.
         booted: Which run of the PBX this is, as its snapshots say.
-        snapshots, missed_starts, missed_hangups: Counted since the agent started.
+        snapshots, missed_starts, missed_hangups, missed_polls: Counted since the agent started.
+        ahead_ms: How far its clock is ahead of ours, as its last snapshot says; None: not known.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Watched:
     snapshots: int = 0
     missed_starts: int = 0
     missed_hangups: int = 0
+    missed_polls: int = 0
+    ahead_ms: int | None = None
     now: Instant = 0
     legs: dict[str, Live] = field(default_factory=dict, repr=False)
     calls: dict[str, LiveCall] = field(default_factory=dict, repr=False)
@@ -72,13 +76,16 @@ class Reconciled:
     at: Instant
     missed_starts: int
     missed_hangups: int
+    missed_polls: int = 0
+    ahead_ms: int | None = None
 
 
 @dataclass(slots=True)
 class Changes:
     """Facts that are new or changed since they were last taken; later ones replace earlier ones of one row.
 
-    `merged` says whose legs each of `merges` moved, in the same order.
+    `merged` says whose legs each of `merges` moved, in the same order; `moved` from whom
+    legs that are among `legs` were taken, by row.
     """
 
     legs: dict[int, Leg] = field(default_factory=dict)
@@ -86,6 +93,7 @@ class Changes:
     merges: list[Merge] = field(default_factory=list)
     merged: list[frozenset[str]] = field(default_factory=list)
     reconciled: list[Reconciled] = field(default_factory=list)
+    moved: dict[int, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.legs or self.gaps or self.merges or self.reconciled)
@@ -97,3 +105,4 @@ class Changes:
         self.merges += later.merges
         self.merged += later.merged
         self.reconciled += later.reconciled
+        self.moved |= later.moved

@@ -54,10 +54,10 @@ class Left:
 
 def record(db: Database, changes: Changes, heard: Iterable[Heard]) -> None:
     """Write new and changed facts, and up to when each PBX was heard."""
-    words = _Words(db)
+    words = Words(db)
     db.conn.executemany(
         "INSERT OR REPLACE INTO legs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-        [_leg_row(words, leg) for leg in changes.legs.values()],
+        [leg_row(words, leg) for leg in changes.legs.values()],
     )
     db.conn.executemany(
         "INSERT INTO merges VALUES (?,?,?,?)",
@@ -68,10 +68,15 @@ def record(db: Database, changes: Changes, heard: Iterable[Heard]) -> None:
         [(g.row, words.number(g.pbx), g.start, g.end, g.cause.value) for g in changes.gaps.values()],
     )
     db.conn.executemany(
-        """INSERT INTO reconciled VALUES (?,?,1,?,?) ON CONFLICT DO UPDATE SET snapshots = snapshots + 1,
+        """INSERT INTO reconciled VALUES (?,?,1,?,?,?,?) ON CONFLICT DO UPDATE SET snapshots = snapshots + 1,
            missed_starts = missed_starts + excluded.missed_starts,
-           missed_hangups = missed_hangups + excluded.missed_hangups""",
-        [(r.pbx, r.at - r.at % _BUCKET_MS, r.missed_starts, r.missed_hangups) for r in changes.reconciled],
+           missed_hangups = missed_hangups + excluded.missed_hangups,
+           missed_polls = missed_polls + excluded.missed_polls,
+           ahead_ms = coalesce(excluded.ahead_ms, ahead_ms)""",
+        [
+            (r.pbx, r.at - r.at % _BUCKET_MS, r.missed_starts, r.missed_hangups, r.missed_polls, r.ahead_ms)
+            for r in changes.reconciled
+        ],
     )
     db.conn.executemany(
         """INSERT INTO pbxs VALUES (?,?,?) ON CONFLICT DO UPDATE
@@ -85,10 +90,10 @@ def left(db: Database, pbx: str) -> Left | None:
     row = db.execute("SELECT heard_at, booted FROM pbxs WHERE name = ?", [pbx]).fetchone()
     if row is None:
         return None
-    words = _Words(db)
+    words = Words(db)
     number = words.find(pbx)
     legs = tuple(
-        _leg(words, r)
+        leg_of(words, r)
         for r in db.execute("SELECT * FROM legs WHERE pbx = ? AND ended IS NULL ORDER BY row", [number])
     )
     since = min((leg.start for leg in legs), default=row[0])
@@ -141,7 +146,7 @@ def legs(db: Database, tenant: str | None, start: Instant, end: Instant) -> list
 
     Those of tenant None are the unassigned and the unclassified ones.
     """
-    words = _Words(db)
+    words = Words(db)
     whose = None if tenant is None else words.find(tenant)
     rows = db.execute(
         """SELECT * FROM legs WHERE tenant IS ?1 AND ended >= ?2 AND started < ?3
@@ -149,12 +154,12 @@ def legs(db: Database, tenant: str | None, start: Instant, end: Instant) -> list
            ORDER BY started, row""",
         [whose, start, end],
     )
-    return [_leg(words, row) for row in rows]
+    return [leg_of(words, row) for row in rows]
 
 
 def gaps(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> dict[str, list[Gap]]:
     """Return the gaps of PBXs that touch `[start, end)`, by PBX, in order."""
-    words = _Words(db)
+    words = Words(db)
     return {
         pbx: [
             _gap(words, row)
@@ -170,7 +175,7 @@ def gaps(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> dic
 
 def merges(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> list[Merge]:
     """Return the merges of calls on PBXs in `[start, end)`, in the order in which they were seen."""
-    words = _Words(db)
+    words = Words(db)
     numbers = {words.find(pbx): pbx for pbx in pbxs}
     rows = db.execute(
         "SELECT pbx, at, gone, into_call FROM merges WHERE at >= ? AND at < ? ORDER BY rowid", [start, end]
@@ -185,6 +190,9 @@ def prune(db: Database, before: Instant) -> None:
     db.execute("DELETE FROM gaps WHERE ended < ?", [before])
     db.execute("DELETE FROM readings WHERE at < ?", [before])
     db.execute("DELETE FROM reconciled WHERE bucket < ?", [before])
+    db.execute("DELETE FROM seen_as WHERE told IN (SELECT row FROM told_legs WHERE ended < ?)", [before])
+    db.execute("DELETE FROM told_legs WHERE ended < ?", [before])
+    db.execute("DELETE FROM told WHERE ended < ?", [before])
     db.execute("DELETE FROM clock_steps WHERE at < ?", [before])
     db.execute("DELETE FROM corrected_legs WHERE ended < ?", [before])
     db.execute("DELETE FROM corrected_gaps WHERE ended < ?", [before])
@@ -198,6 +206,20 @@ def reconciled(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) 
         f"""SELECT coalesce(sum(snapshots), 0), coalesce(sum(missed_starts), 0), coalesce(sum(missed_hangups), 0)
             FROM reconciled WHERE pbx IN ({marks}) AND bucket >= ? AND bucket < ?""",  # noqa: S608 - marks only
         [*names, start - start % _BUCKET_MS, end],
+    ).fetchone()
+    return row
+
+
+def polls(db: Database, pbx: str, start: Instant, end: Instant) -> tuple[int, int, int | None]:
+    """Return how many good polls of a PBX there were in `[start, end)`, how many failed, and its clock's lead.
+
+    The lead is the largest there was, whichever way, in ms; None: it was never known.
+    """
+    row: tuple[int, int, int | None] = db.execute(
+        """SELECT coalesce(sum(snapshots), 0), coalesce(sum(missed_polls), 0),
+                  CASE WHEN max(ahead_ms) >= -min(ahead_ms) THEN max(ahead_ms) ELSE min(ahead_ms) END
+           FROM reconciled WHERE pbx = ? AND bucket >= ? AND bucket < ?""",
+        [pbx, start - start % _BUCKET_MS, end],
     ).fetchone()
     return row
 
@@ -231,7 +253,7 @@ def keep_fact(db: Database, key: str, value: str) -> None:
 # --- rows ----------------------------------------------------------------------------
 
 
-class _Words:
+class Words:
     """The numbers of names, within one transaction."""
 
     def __init__(self, db: Database) -> None:
@@ -240,6 +262,7 @@ class _Words:
         self._texts: dict[int, str] = {}
 
     def number(self, text: str) -> int:
+        """Return a name's number; it gets one if it has none yet."""
         known = self._numbers.get(text)
         if known is None:
             row = self._db.execute("SELECT id FROM words WHERE text = ?", [text]).fetchone()
@@ -254,6 +277,7 @@ class _Words:
         return -1 if row is None else int(row[0])
 
     def text(self, number: int) -> str:
+        """Return the name that has a number."""
         known = self._texts.get(number)
         if known is None:
             row = self._db.execute("SELECT text FROM words WHERE id = ?", [number]).fetchone()
@@ -265,7 +289,8 @@ def _place(among: tuple[E, ...], value: E | None) -> int | None:
     return None if value is None else among.index(value)
 
 
-def _leg_row(words: _Words, leg: Leg) -> tuple[Any, ...]:
+def leg_row(words: Words, leg: Leg) -> tuple[Any, ...]:
+    """Return a leg as a row of `legs`."""
     return (
         leg.row,
         words.number(leg.pbx),
@@ -284,7 +309,8 @@ def _leg_row(words: _Words, leg: Leg) -> tuple[Any, ...]:
     )
 
 
-def _leg(words: _Words, row: tuple[Any, ...]) -> Leg:
+def leg_of(words: Words, row: tuple[Any, ...]) -> Leg:
+    """Return the leg that a row of `legs` keeps."""
     number, pbx, leg, endpoint, trunk, direction, call, tenant = row[:8]
     start, start_known, answer, answer_known, end, end_known = row[8:]
     rule = None if trunk is None else words.text(trunk)
@@ -306,6 +332,6 @@ def _leg(words: _Words, row: tuple[Any, ...]) -> Leg:
     )
 
 
-def _gap(words: _Words, row: tuple[Any, ...]) -> Gap:
+def _gap(words: Words, row: tuple[Any, ...]) -> Gap:
     number, pbx, start, end, cause = row
     return Gap(number, words.text(pbx), start, end, Cause(cause))

@@ -126,6 +126,34 @@ def _corrections(db: Database) -> None:
     )
 
 
+@SCHEMA(name="0005_polled")
+def _polled(db: Database) -> None:
+    _run(
+        db,
+        "ALTER TABLE reconciled ADD COLUMN missed_polls INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE reconciled ADD COLUMN ahead_ms INTEGER",
+        # What a PBX's own call records tell. The columns of `legs`, with rows below zero, and when it was told.
+        """CREATE TABLE told_legs (
+            row INTEGER PRIMARY KEY,
+            pbx INTEGER NOT NULL REFERENCES words, leg TEXT NOT NULL,
+            endpoint TEXT, trunk INTEGER REFERENCES words,
+            direction INTEGER NOT NULL, call TEXT, tenant INTEGER REFERENCES words,
+            started INTEGER NOT NULL, start_known INTEGER NOT NULL,
+            answered INTEGER, answer_known INTEGER,
+            ended INTEGER, end_known INTEGER,
+            told_at INTEGER NOT NULL, UNIQUE (pbx, leg)
+        ) STRICT""",
+        "CREATE INDEX told_legs_by_tenant ON told_legs (tenant, ended)",
+        # Which of the polled legs is which of those.
+        "CREATE TABLE seen_as (leg INTEGER PRIMARY KEY, told INTEGER NOT NULL, told_at INTEGER NOT NULL) STRICT",
+        # The time of which they tell everything that ended in it.
+        """CREATE TABLE told (
+            pbx TEXT NOT NULL, source TEXT NOT NULL, started INTEGER NOT NULL, ended INTEGER NOT NULL,
+            PRIMARY KEY (pbx, started)
+        ) STRICT, WITHOUT ROWID""",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

@@ -8,16 +8,17 @@ was kept, then everything as it comes. A snapshot again every `snapshot_every_s`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
+from types import MappingProxyType
 from typing import Final, NoReturn
 
 from connectors.asterisk import ami, lists
 from connectors.asterisk.actions import Answer
 from connectors.asterisk.settings import Settings
-from connectors.connector import ExtensionList, Now, Probe, Sink
+from connectors.connector import CallsTold, ExtensionList, Now, Probe, Sink
 from connectors.errors import Denied, Unreachable
 from meter.events import Event, LegEnded, LegStarted, Snapshot
 from meter.model import Instant
@@ -106,6 +107,7 @@ class AsteriskConnector:
     """
 
     method = "events"
+    beside: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, name: str, settings: Settings, now: Now) -> None:
         self.name = name
@@ -152,6 +154,10 @@ class AsteriskConnector:
                 f"There is no connection to {self.name} now.", hint="It is read again once there is one."
             )
         return await _extensions(self._link, self._now)
+
+    async def read_calls(self, since: Instant | None, *, soon: bool = False) -> CallsTold | None:  # noqa: ARG002 -- as the others'
+        """As `Connector.read_calls`: events tell every call, so nothing is read."""
+        return None
 
     async def probe(self) -> Probe:
         """As `Connector.probe`.

@@ -52,13 +52,13 @@ STATUS: dict[str, Any] = {
     },
     "pbxs": {
         "pbx1": {
-            "link": "up", "trouble": None, "hint": None, "observed": True, "snapshots": 812,
+            "link": "up", "trouble": None, "hint": None, "observed": True, "method": "events", "missed_polls": 0, "ahead_ms": None, "beside": {}, "snapshots": 812,
             "missed_starts": 2, "missed_hangups": 1, "unclassified": 3, "unassigned": 0,
         },
         "pbx2": {
             "link": "down", "trouble": "127.0.0.1:5038 refuses the connection, and says so at some length here.",
             "hint": "Look whether Asterisk runs, and whether manager.conf has enabled = yes: asterisk -rx 'manager show settings'",
-            "observed": False, "snapshots": 0, "missed_starts": 0, "missed_hangups": 0, "unclassified": 0,
+            "observed": False, "method": "events", "missed_polls": 0, "ahead_ms": None, "beside": {}, "snapshots": 0, "missed_starts": 0, "missed_hangups": 0, "unclassified": 0,
             "unassigned": 0,
         },
     },

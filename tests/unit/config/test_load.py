@@ -116,7 +116,7 @@ def test_the_example_with_every_comment_taken_away_loads(tmp_path: Path) -> None
     # The defaults are plain TCP, which a private CA has no use for.
     text = text.replace("tls = false", "tls = true").replace('tls = "none"', 'tls = "tls"')
     (tmp_path / "config.toml").write_text(text)
-    for secret in ("ami-secret", "smtp-password"):
+    for secret in ("ami-secret", "smtp-password", "3cx-key"):
         (tmp_path / secret).write_text("made-up")
         (tmp_path / secret).chmod(0o600)
 
