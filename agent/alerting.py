@@ -71,13 +71,14 @@ class Alerting:
         self._view = view
         self._compose = compose
         self._alerts = Alerts()
-        self._decided: list[tuple[Contract, Watch | None, Watch, Decision]] = []
+        self._decided: list[tuple[Contract, Watch | None, Watch, Decision, Figures | None]] = []
 
     def drain(self) -> Alerts:
         """Return the rows since the last call, in words."""
         decided, self._decided = self._decided, []
-        for contract, before, watch, decision in decided:
-            self._tell(contract, before, watch, decision)
+        for contract, before, watch, decision, figures in decided:
+            found = self._view(contract.tenant, decision.at) if figures is None else figures
+            self._tell(contract, before, watch, decision, found)
         alerts, self._alerts = self._alerts, Alerts()
         return alerts
 
@@ -115,14 +116,14 @@ class Alerting:
         if decision is not None or (before is not None and before.episode_start != watch.episode_start):
             self._alerts.watches[tenant] = watch
         if decision is not None:
-            self._decided.append((contract, before, watch, decision))
+            self._decided.append((contract, before, watch, decision, None))
 
     def judge_late(self, tenant: str, figures: Figures, at: Instant, told_since: Instant) -> None:
         """Judge what call records have just told of a tenant's period.
 
         Args:
             tenant: Whose.
-            figures: Its period's figures with what was told.
+            figures: A period's figures with what was told: the running one's, or of one that has closed.
             at: Now.
             told_since: When the oldest call that was told began.
         """
@@ -134,6 +135,9 @@ class Alerting:
             return
         highest = max(late, key=lambda o: o.peak)
         before = self._watches.get(tenant)
+        closed = before is not None and before.period != figures.period.name and figures.as_of < at
+        if closed:
+            before = None  # what is remembered is of the period that runs
         watch, decision = judge_late(
             before,
             contract.limits,
@@ -143,8 +147,9 @@ class Alerting:
             level=highest.peak,
         )
         if decision is not None:
-            self._watches[tenant] = self._alerts.watches[tenant] = watch
-            self._decided.append((contract, before, watch, decision))
+            if not closed:
+                self._watches[tenant] = self._alerts.watches[tenant] = watch
+            self._decided.append((contract, before, watch, decision, figures))
 
     def keep_watches(self) -> None:
         """Put what is remembered of running episodes into the next commit."""
@@ -152,11 +157,17 @@ class Alerting:
             (tenant, watch) for tenant, watch in self._watches.items() if watch.episode_start is not None
         )
 
-    def _tell(self, contract: Contract, before: Watch | None, watch: Watch, decision: Decision) -> None:
+    def _tell(
+        self,
+        contract: Contract,
+        before: Watch | None,
+        watch: Watch,
+        decision: Decision,
+        figures: Figures,
+    ) -> None:
         tenant, limits = contract.tenant, contract.limits
         if limits is None:
             return
-        figures = self._view(tenant, decision.at)
         period, basis = figures.period, contract.terms.basis
         number = self._numbers[tenant, period.name] = self._numbers.get((tenant, period.name), 0) + 1
         peak, overruns = figures.levels[basis].peak, figures.overruns

@@ -26,7 +26,6 @@ from agent.calllog import CallLog
 from agent.clock import Clock
 from agent.closing import Closing
 from agent.configured import composer, connector, mail_server, plan_of, trust
-from agent.configured import sampling as sampling_of
 from agent.health import clock_is_synchronised
 from agent.reading import ExtensionReading
 from agent.restoring import Restored, account, restore
@@ -126,15 +125,15 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.resnapshot = resnapshot
     links = tuple(Link(c, clock, sampling.take, sampling.lost) for c in connectors)
-    how = sampling_of(config)
-    by_log = frozenset(name for name, one in how.items() if one.peak_from == "call_log")
+    plan = plan_of(config)
+    by_log = frozenset(name for name, one in plan.sampling.items() if one.peak_from == "call_log")
 
     def load(db: Database, tenant: str) -> Account:
         return account(db, left.contracts[tenant], left.calendars[tenant], clock.now(), by_log)
 
     calls = CallLog(
         [link for link in links if link.connector.method != "events"],
-        {name: one.interval_ms or 0 for name, one in how.items()},
+        plan,
         left.contracts,
         left.calendars,
         left.levels.tenancy,
@@ -149,7 +148,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     shipping: Shipping | None = None
     closing = Closing(
-        plan_of(config),
+        plan,
         left.contracts,
         left.calendars,
         store,
@@ -251,11 +250,11 @@ async def run(
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
             await parts.closing.seal_due()
 
-        amending = _amending(config, parts)
+        amends = amending(config, parts)
 
         async def read_calls() -> None:
             await parts.calls.read_due()
-            if await amending.correct_due() and parts.shipping is not None:
+            if await amends.correct_due() and parts.shipping is not None:
                 parts.shipping.bell.ring()
 
         jobs = schedule.scheduler(
@@ -294,7 +293,7 @@ async def run(
             log.info("agent.stopped")
 
 
-def _amending(config: Config, parts: Agent) -> Amending:
+def amending(config: Config, parts: Agent) -> Amending:
     """Return what corrects closed periods of the tenants that are on polled PBXs."""
     plan = plan_of(config)
     polled = {name for name, how in plan.sampling.items() if how.sampled}

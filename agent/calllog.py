@@ -18,15 +18,18 @@ import structlog
 from agent.clock import Clock
 from agent.contracts import Calendar, Contract
 from agent.sampling import Sampling
-from agent.store import told
+from agent.sealing import Plan, facts_of
+from agent.store import agreements, told
 from agent.store.database import Database, Store
 from agent.supervisor import Link
 from connectors.connector import CallsTold
 from connectors.errors import ConnectorError
 from meter.account import Account
+from meter.fold import Figures
 from meter.model import Instant, Leg
 from meter.periods import HOUR_MS
 from meter.presence import FOREVER
+from meter.summary import state
 from meter.telling import telling
 from meter.tenancy import Tenancy
 from meter.witness import judged
@@ -44,7 +47,7 @@ class CallLog:
 
     Args:
         links: The PBXs that are not followed by events.
-        intervals_ms: How far apart their polls are; 0: there are none.
+        plan: How this agent watches and seals.
         contracts, calendars: The tenants of the configuration.
         tenancy: Whose a leg is.
         sampling: The live figures, which are taken anew.
@@ -55,7 +58,7 @@ class CallLog:
     def __init__(
         self,
         links: Sequence[Link],
-        intervals_ms: Mapping[str, int],
+        plan: Plan,
         contracts: Mapping[str, Contract],
         calendars: Mapping[str, Calendar],
         tenancy: Tenancy,
@@ -65,7 +68,7 @@ class CallLog:
         clock: Clock,
     ) -> None:
         self._links = links
-        self._intervals_ms = intervals_ms
+        self._plan = plan
         self._contracts = contracts
         self._calendars = calendars
         self._tenancy = tenancy
@@ -128,7 +131,25 @@ class CallLog:
         tenants = {leg.tenant for leg in fresh if leg.tenant in self._contracts}
         owners = [tenant for tenant in tenants if tenant is not None]
         await self._sampling.reload(owners, self._load)
-        self._sampling.judge_late(owners, min(leg.start for leg in fresh))
+        await self._judge(owners, min(leg.start for leg in fresh), found, now)
+
+    async def _judge(self, tenants: Sequence[str], since: Instant, found: CallsTold, now: Instant) -> None:
+        """Judge what was told: of the running period, and of the one before if this tells of its close."""
+        self._sampling.judge_late({t: self._sampling.view(t, now) for t in tenants}, since)
+        for tenant in tenants:
+            start = self._calendars[tenant].at(now).start
+            if max(found.start, since) < start:
+                closed = await self._store.fold(partial(self._closed, tenant=tenant, end=start))
+                if closed is not None:
+                    self._sampling.judge_late({tenant: closed}, since)
+
+    def _closed(self, db: Database, tenant: str, end: Instant) -> Figures | None:
+        """Return the figures of the period that ended at an instant, as the ledger has them now."""
+        period = next((p for p in agreements.periods(db, tenant) if p.end == end), None)
+        if period is None:
+            return None
+        facts, tz = facts_of(db, tenant, period.start, period.end, self._plan)
+        return state(facts, period, period.end, tz).figures
 
     def _tell(self, db: Database, pbx: str, found: CallsTold, now: Instant) -> list[Leg]:
         """Lay what is told beside what polls saw, in one transaction; return what was not told before."""
@@ -136,7 +157,7 @@ class CallLog:
         rows = [judged(one, pbx, self._tenancy) for one in found.legs if one.leg not in known]
         first = told.next_row(db)
         legs = [replace(leg, row=first - number) for number, leg in enumerate(filter(None, rows))]
-        late_ms = LATE_INTERVALS * self._intervals_ms.get(pbx, 0)
+        late_ms = LATE_INTERVALS * (self._plan.sampling[pbx].interval_ms or 0)
         beside = telling(
             told.untold(
                 db,

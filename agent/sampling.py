@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -209,13 +209,12 @@ class Sampling:
                 account.settle(self._agreed_at(tenant))
             self.accounts.update(fresh)
 
-    def judge_late(self, tenants: Iterable[str], told_since: Instant) -> None:
+    def judge_late(self, figures: Mapping[str, Figures], told_since: Instant) -> None:
         """Judge what was told after the fact: a notice that is late says so."""
         if self.alerting is None:
             return
-        for tenant in tenants:
-            figures = self.view(tenant, self.turned_at)
-            self.alerting.judge_late(tenant, figures, self.turned_at, told_since)
+        for tenant, found in figures.items():
+            self.alerting.judge_late(tenant, found, self.turned_at, told_since)
         if self.alerting.has_news:
             self._wake.set()
 

@@ -1,0 +1,70 @@
+"""What is to go wrong, for which requests, how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+
+class Trouble(StrEnum):
+    """What happens instead of a proper answer."""
+
+    UNAUTHORIZED = "unauthorized"  #: 401, as of a token that another program has voided
+    FORBIDDEN = "forbidden"  #: 403: role, licence or console restrictions
+    MISSING = "missing"  #: 404: the path is none, as before V20
+    FAILED = "failed"  #: 500 without a body
+    BAD_GATEWAY = "bad_gateway"  #: 502 with the web server's own HTML: the 3CX is being restarted
+    LATE_GATEWAY = "late_gateway"  #: 504 with HTML
+    TOO_MANY = "too_many"  #: 429, with Retry-After if `seconds` is given
+    HANG = "hang"  #: no answer, ever
+    CUT = "cut"  #: the connection is cut without an answer
+    SLOW = "slow"  #: the proper answer, `seconds` late
+    TRUNCATED = "truncated"  #: half of the proper answer, as if it were whole
+    EMPTY = "empty"  #: an entity set without rows, as a role without scope gets it
+    SHIFTED = "shifted"  #: a page after the first lacks its first row: one before it has gone meanwhile
+
+
+@dataclass(slots=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        trouble: What.
+        path: For which paths, without query, in lower case; `*` stands for anything.
+        times: For how many more requests; None: until it is taken away.
+        seconds: See `Trouble`.
+    """
+
+    trouble: Trouble
+    path: str = "*"
+    times: int | None = None
+    seconds: float | None = None
+
+
+class Faults:
+    """What is to go wrong with a simulated 3CX. May be changed at any time."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(
+        self, trouble: Trouble, path: str = "*", *, times: int | None = None, seconds: float | None = None
+    ) -> Fault:
+        """Let something go wrong, after what was added before."""
+        fault = Fault(trouble, path.lower(), times, seconds)
+        self._faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Let everything go well again. What hangs, hangs on until its connection ends."""
+        self._faults.clear()
+
+    def take(self, path: str) -> Fault | None:
+        """Return what goes wrong with this request, and count it; None: nothing does."""
+        for fault in self._faults:
+            if fault.times != 0 and fnmatchcase(path.lower(), fault.path):
+                if fault.times is not None:
+                    fault.times -= 1
+                return fault
+        return None

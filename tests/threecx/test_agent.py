@@ -1,0 +1,278 @@
+"""A whole agent beside a simulated 3CX, in skipped time: what it seals, corrects and tells is what was true."""
+
+from __future__ import annotations
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import app, desk
+from agent.amending import Amending
+from agent.clock import Clock
+from agent.configured import plan_of
+from agent.store import outbox, records
+from agent.store.database import Database
+from config.load import load
+from config.model import Config
+from connectors.threecx.simulated import cycles
+from connectors.threecx.simulated.faults import Trouble
+from connectors.threecx.simulator import ADMIN, OWNER, SimulatedThreeCX
+from meter import signature
+from meter.canonical import exact
+from meter.periods import MINUTE_MS, Period
+from tests.threecx import hurried
+
+#: The start of a period of five minutes.
+BEGIN = 1_793_923_200_000
+PERIOD_MS = 5 * MINUTE_MS
+
+CONFIG = """\
+[agent]
+id = "ams-01"
+state_dir = "{state}"
+timezone = "Europe/Amsterdam"
+period = "5min"
+grace = "0s"
+
+[[pbx]]
+name = "cloud"
+kind = "3cx"
+url = "{url}"
+client_id = "{client}"
+secret = "only-for-simulations"
+{more}
+
+[[tenant]]
+id = "main"
+match = {{ departments = ["DEFAULT"] }}
+capacity = 3
+alerts = ["noc@partner.example"]
+
+[[tenant]]
+id = "sales"
+match = {{ departments = ["GRP0001"] }}
+
+[smtp]
+host = "127.0.0.1"
+port = 2525
+sender = "meter@partner.example"
+"""
+
+
+class LoopClock(Clock):
+    """A clock that goes by the loop's time, which skips what is idle."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        super().__init__()
+
+    def boot(self) -> int:
+        return round((self._loop.time() - self._began) * 1000) + 5_000_000
+
+    def wall(self) -> int:
+        return BEGIN + 10_000 + self.boot() - 5_000_000
+
+
+@dataclass
+class Beside:
+    """The agent, and the 3CX that it is beside."""
+
+    parts: app.Agent
+    config: Config
+    pbx: SimulatedThreeCX
+    amending: Amending
+
+    async def at(self, ms: int) -> None:
+        """Wait until so long after the first period's start."""
+        await asyncio.sleep((BEGIN + ms - self.parts.clock.now()) / 1000)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until something holds; ten minutes of the loop's time at most."""
+        async with asyncio.timeout(600):
+            while not await holds():  # noqa: ASYNC110 - what is waited for is on disk
+                await asyncio.sleep(1)  # of the loop's time, which is skipped
+
+    async def sealed(self, kind: str, tenant: str = "main") -> list[dict[str, Any]]:
+        """Return what a tenant's records of a kind say of the first period."""
+        found = await self.parts.store.read(lambda db: list(records.every(db)))
+        return [
+            exact(signature.unverified_payload(one.jws, signature.TYP_RECORD))["data"]
+            for one in found
+            if one.kind == kind and (one.tenant, one.period_start) == (tenant, BEGIN) and one.jws is not None
+        ]
+
+    async def recomputed(self, period: Period, tenant: str = "main") -> tuple[str, ...]:
+        """Return how the sealed record of a period differs from the ledger."""
+
+        def work(db: Database) -> tuple[str, ...]:
+            found = desk.recompute(db, plan_of(self.config), tenant, period)
+            assert found.sealed is not None
+            return found.differences
+
+        return await self.parts.store.fold(work)
+
+
+@asynccontextmanager
+async def beside(
+    tmp_path: Path, client: str = OWNER.client_id, more: str = "", **how: Any
+) -> AsyncIterator[Beside]:
+    """Run an agent's loops beside a simulated 3CX."""
+    clock = LoopClock()
+    async with SimulatedThreeCX(clock.now, **how) as pbx:
+        file = tmp_path / "config.toml"
+        file.write_text(CONFIG.format(state=tmp_path / "state", url=pbx.url, client=client, more=more))
+        file.chmod(0o600)
+        config = load(file)
+        async with app.agent(config, clock) as parts, asyncio.TaskGroup() as loops:
+            parts.closing.position_known = True
+            found = Beside(parts, config, pbx, app.amending(config, parts))
+
+            async def look() -> None:
+                while True:
+                    parts.sampling.mind_time()
+                    await parts.sampling.commit()
+                    await parts.closing.seal_due()
+                    await parts.calls.read_due()
+                    await found.amending.correct_due()
+                    await asyncio.sleep(5)
+
+            turning = [
+                loops.create_task(one)
+                for one in (parts.sampling.run(), parts.sampling.beat(), parts.links[0].follow(), look())
+            ]
+            yield found
+            for task in turning:
+                task.cancel()
+
+
+def test_a_period_is_sealed_and_corrected_once_the_last_call_is_told(tmp_path: Path) -> None:
+    """Polls and the call log make one record; a call that was up at the close is followed by one correction.
+
+    A crowd of short calls that no poll saw sets the peak, the record names both peaks, a notice
+    about it comes late and says so. Recomputing final and correction finds them as they were sealed.
+    """
+
+    async def main() -> None:
+        async with beside(tmp_path) as one:
+            pbx, now = one.pbx, one.parts.clock.now
+            await pbx.asked("GET */ActiveCalls")
+            cycles.begin(pbx.exchange, "inbound", at=now(), extension="101", ring_s=4, talk_s=30)
+            cycles.begin(
+                pbx.exchange, "outbound", at=now(), extension="201", trunk="10001", ring_s=4, talk_s=20
+            )
+            cycles.begin(pbx.exchange, "queue", at=now(), extension="102", ring_s=9, talk_s=600)
+            await one.at(60_000)
+            polls = len([path for path in pbx.received if path.endswith("ActiveCalls")])
+            await pbx.asked("GET */ActiveCalls", polls + 1)
+            for _ in range(6):
+                cycles.begin(pbx.exchange, "inbound", at=now() + 300, extension="103", ring_s=0.2, talk_s=0.8)
+
+            async def final() -> bool:
+                return bool(await one.sealed("final"))
+
+            await one.until(final)
+            (said,) = await one.sealed("final")
+            channels, sampling = said["levels"]["channels"], said["sampling"]["cloud"]
+            assert (channels["peak"], channels["peak_source"], channels["lower_bound"]) == (
+                7,
+                "call_log",
+                True,
+            )
+            assert channels["peak_by"] == {"polls": 2, "call_log": 7}
+            assert (sampling["method"], sampling["interval_ms"], sampling["peak_from"]) == (
+                "polled",
+                2000,
+                "call_log",
+            )
+            assert sampling["polls"] > 100
+            assert sampling["call_records"]["source"] == "call_log"
+            assert sampling["proven_on"] == "a simulator"
+            assert said["traffic"]["in"]["legs"] == 8
+            assert (await one.sealed("final", "sales"))[0]["traffic"]["out"]["answered_ms"] == 20_000
+            period = Period(said["period"]["name"], BEGIN, BEGIN + PERIOD_MS)
+            assert await one.recomputed(period) == ()
+
+            async def corrected() -> bool:
+                return bool(await one.sealed("correction"))
+
+            await one.until(corrected)
+            (again,) = await one.sealed("correction")
+            assert (again["revision"], again["replaces"]["id"]) == (2, f"main/{period.name}/final/1")
+            assert again["levels"]["channels"]["peak"] == 7
+            # The queue's call as the 3CX itself has it: answered when the queue took it.
+            waiting = next(
+                leg for leg in pbx.exchange.legs if leg.end is not None and leg.end > BEGIN + PERIOD_MS
+            )
+            assert waiting.answer is not None
+            told = again["traffic"]["in"]["answered_ms"] - said["traffic"]["in"]["answered_ms"]
+            assert 0 < told <= 2_000
+            assert await one.recomputed(period) == ()
+            await asyncio.sleep(120)
+            assert len(await one.sealed("correction")) == 1
+            rows = await one.parts.store.read(lambda db: outbox.due(db, "mail", now() + 1, 10))
+            subjects = [
+                email.message_from_bytes(row.body, policy=email.policy.default)["Subject"] for row in rows
+            ]
+            assert subjects == ["main was over its capacity (7 lines, 3 agreed)"]
+            assert pbx.dropped == []
+
+    hurried.run(main())
+
+
+def test_without_the_call_log_polls_set_the_peak_and_the_record_says_so(tmp_path: Path) -> None:
+    """A client that may not read the log costs what lies between two polls, and nothing else."""
+
+    async def main() -> None:
+        async with beside(tmp_path, ADMIN.client_id) as one:
+            pbx, now = one.pbx, one.parts.clock.now
+            await pbx.asked("GET */ActiveCalls")
+            for _ in range(2):
+                cycles.begin(pbx.exchange, "inbound", at=now(), extension="101", ring_s=4, talk_s=30)
+
+            async def final() -> bool:
+                return bool(await one.sealed("final"))
+
+            await one.until(final)
+            (said,) = await one.sealed("final")
+            channels = said["levels"]["channels"]
+            assert (channels["peak"], channels["peak_source"], channels["lower_bound"]) == (
+                2,
+                "sampled",
+                True,
+            )
+            assert "peak_by" not in channels
+            assert said["sampling"]["cloud"]["call_records"] is None
+
+    hurried.run(main())
+
+
+def test_a_gap_is_a_gap_though_the_log_tells_of_it(tmp_path: Path) -> None:
+    """While polls fail nothing is zero: the gap says that polls failed, and coverage adds up."""
+
+    async def main() -> None:
+        async with beside(tmp_path) as one:
+            pbx, now = one.pbx, one.parts.clock.now
+            await pbx.asked("GET */ActiveCalls")
+            cycles.begin(pbx.exchange, "inbound", at=now(), extension="101", ring_s=4, talk_s=200)
+            await one.at(60_000)
+            pbx.faults.add(Trouble.FAILED, "*/activecalls", times=6)
+            await one.at(120_000)
+
+            async def final() -> bool:
+                return bool(await one.sealed("final"))
+
+            await one.until(final)
+            (said,) = await one.sealed("final")
+            found = [gap for gap in said["coverage"]["gaps"]["list"] if gap["cause"] == "poll_failed"]
+            assert len(found) == 1
+            assert said["coverage"]["observed_ms"] + said["coverage"]["gaps"]["total_ms"] == PERIOD_MS
+            assert said["levels"]["channels"]["peak"] == 1
+            assert said["sampling"]["cloud"]["missed_polls"] >= 3
+
+    hurried.run(main())
