@@ -11,15 +11,28 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from connectors.asterisk.connector import AsteriskConnector
+    from connectors.connector import Connector, Now
+    from connectors.threecx.settings import Settings
 
 
-def _asterisk() -> type[AsteriskConnector]:
+def _asterisk() -> Callable[..., Connector]:
     from connectors.asterisk.connector import AsteriskConnector  # noqa: PLC0415 -- lazy, see above
 
     return AsteriskConnector
 
 
-#: Kind -> gives its class. Called with (name, settings, now), where the settings are
-#: of the kind's own `settings` module, the class makes a `connectors.connector.Connector`.
-KINDS: Final[Mapping[str, Callable[[], type[AsteriskConnector]]]] = {"asterisk": _asterisk}
+def _threecx() -> Callable[..., Connector]:
+    from connectors.threecx.connector import ThreeCXConnector  # noqa: PLC0415 -- lazy, see above
+    from connectors.threecx.records_only import RecordsOnly  # noqa: PLC0415 -- likewise
+    from connectors.threecx.settings import Access  # noqa: PLC0415 -- likewise
+
+    def connector(name: str, settings: Settings, now: Now) -> Connector:
+        kind = RecordsOnly if settings.access is Access.CDR else ThreeCXConnector
+        return kind(name, settings, now)
+
+    return connector
+
+
+#: Kind -> gives what makes a `connectors.connector.Connector` of (name, settings, now),
+#: where the settings are of the kind's own `settings` module: a class, or what chooses one.
+KINDS: Final[Mapping[str, Callable[[], Callable[..., Connector]]]] = {"asterisk": _asterisk, "3cx": _threecx}

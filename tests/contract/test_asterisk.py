@@ -87,6 +87,19 @@ async def test_events_while_the_list_is_made_follow_the_snapshot(asterisk, follo
     assert heard.started() == [call.caller.uniqueid, call.called[0].uniqueid]
 
 
+async def test_a_hangup_behind_the_list_comes_before_the_snapshot(asterisk, follower, heard, served):
+    """Asterisk writes a list past its queue of events: a listed leg whose hangup follows the list is in no snapshot."""
+    asterisk.mute = {"Ping"}
+    call = calls.ring_in(asterisk.exchange, "PJSIP/trunk-kpn", "PJSIP/101")
+    async with served(follower(answer_timeout_s=5), heard):
+        await asyncio.wait_for(asterisk.asked("Ping"), 5)
+        call.hang_up()
+        asterisk.write(b"Response: Success\r\nActionID: 4\r\nPing: Pong\r\n\r\n")
+        (first,) = await heard.snapshots(1)
+    assert heard.events[0] is first
+    assert first.legs == ()
+
+
 async def test_all_of_a_chunk_has_one_instant(asterisk, follower, heard, served):
     """The clock is read once per chunk: what arrives together happened together."""
     async with served(follower(), heard):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent.store import callrecords
 from connectors.asterisk import cdr
-from meter.model import Level
+from meter.model import Direction, Level
 from meter.tenancy import PbxRules, Tenancy, TenantRules
 from meter.witness import judged, told
 from tests.asterisk.record import SCENARIOS
@@ -112,6 +112,42 @@ def test_without_linkedid_records_that_share_a_channel_are_one_call():
     forwarded = [x for x in found if x.start == found[8].start]
     assert len(forwarded) == 2
     assert len({x.call for x in forwarded}) == 1
+
+
+def line(channel: str, dialled: str, start: str, answer: str, end: str, *, number: str = "1") -> list[str]:
+    """Return a line of Master.csv, its times of one minute."""
+    at = ["" if not second else f"2026-11-21 20:00:{second}" for second in (start, answer, end)]
+    return ["", "", "101", "", "", channel, dialled, "Dial", "", *at, "0", "0", "ANSWERED", "DOCUMENTATION",
+            f"1795291380.{number}", "", "", f"1795291380.{number}", number]  # fmt: skip
+
+
+def read(*lines: list[str]) -> list[cdr.Record]:
+    file = io.StringIO()
+    csv.writer(file).writerows(lines)
+    return cdr.read(file.getvalue(), UTC)
+
+
+def test_a_channel_of_several_records_is_one_leg():
+    """A caller who was handed on stands in two records, in any order: one leg, from the first start over the first answer to the last end."""
+    caller = "PJSIP/trunk-kpn-00000001"
+    first = line(caller, "PJSIP/101-00000002", "01", "05", "20")
+    second = line(caller, "PJSIP/102-00000003", "20", "22", "40")
+
+    for lines in ((first, second), (second, first)):
+        (leg,) = legs(read(*lines))
+        start = leg.start // 60_000 * 60_000
+        assert (leg.start - start, leg.answer - start, leg.end - start) == (1_000, 5_000, 40_000)
+
+
+def test_a_forwarded_leg_begins_when_it_was_answered():
+    """A leg that a trunk leg dialled out again begins with its answer, one that a phone dialled with the record: no record tells when it was made."""
+    forwarded = legs(read(line("PJSIP/trunk-kpn-00000001", "PJSIP/trunk-kpn2-00000002", "01", "30", "40")))
+    dialled = legs(read(line("PJSIP/101-00000003", "PJSIP/trunk-kpn2-00000004", "01", "30", "40")))
+
+    assert [(leg.direction, leg.start % 60_000) for leg in forwarded] == [
+        (Direction.IN, 1_000), (Direction.OUT, 30_000),
+    ]  # fmt: skip
+    assert [(leg.direction, leg.start % 60_000) for leg in dialled] == [(Direction.OUT, 1_000)]
 
 
 def test_local_times_are_of_the_zone_that_is_said():
