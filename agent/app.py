@@ -247,8 +247,9 @@ async def run(
 
         async def seal_due() -> None:
             parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
+            known_at = parts.clock.now()
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
-            await parts.closing.seal_due()
+            await parts.closing.seal_due(known_at)
 
         amends = amending(config, parts)
 

@@ -123,7 +123,7 @@ class CallLog:
         await (
             self._sampling.commit()
         )  # what polls saw of these calls is in the ledger before they are compared
-        fresh = await self._store.write(lambda db: self._tell(db, pbx, found, now))
+        fresh = await self._store.write(lambda db: self._tell(db, pbx, found))
         self._until[pbx] = max(found.end, self._until[pbx] or 0)
         if not fresh:
             return
@@ -151,10 +151,13 @@ class CallLog:
         facts, tz = facts_of(db, tenant, period.start, period.end, self._plan)
         return state(facts, period, period.end, tz).figures
 
-    def _tell(self, db: Database, pbx: str, found: CallsTold, now: Instant) -> list[Leg]:
+    def _tell(self, db: Database, pbx: str, found: CallsTold) -> list[Leg]:
         """Lay what is told beside what polls saw, in one transaction; return what was not told before."""
-        known = told.known(db, pbx, {one.leg for one in found.legs})
-        rows = [judged(one, pbx, self._tenancy) for one in found.legs if one.leg not in known]
+        rows = [
+            judged(one, pbx, self._tenancy)
+            for one in found.legs
+            if not told.is_known(db, pbx, one.leg, one.start)
+        ]
         first = told.next_row(db)
         legs = [replace(leg, row=first - number) for number, leg in enumerate(filter(None, rows))]
         late_ms = LATE_INTERVALS * (self._plan.sampling[pbx].interval_ms or 0)
@@ -168,6 +171,6 @@ class CallLog:
             legs,
             late_ms,
         )
-        told.tell(db, beside.legs, beside.seen_as, now)
+        told.tell(db, beside.legs, beside.seen_as, self._clock.now())
         told.cover(db, pbx, found.source, found.start, found.end)
         return list(beside.legs)

@@ -113,13 +113,18 @@ class Closing:
         self._asked_at = -PROOF_EVERY_MS
         self._started_at = clock.boot()
 
-    async def seal_due(self) -> int:
-        """Seal everything that is due now, and return how many records that were.
+    async def seal_due(self, known_at: Instant | None = None) -> int:
+        """Seal everything that is due, and return how many records that were.
+
+        Args:
+            known_at: Up to when everything that is known is in the ledger; None: up to now.
+                Records are sealed as of then: what is told in the meantime is not in them, so
+                that they can be recomputed to the last figure.
 
         Raises:
             StoreError: The disk failed; what was sealed before stays.
         """
-        now = self._clock.now()
+        now = self._clock.now() if known_at is None else known_at
         await self._open_periods(now)
         self.held = await self._reason_to_wait()
         if self.held is not None:
@@ -132,19 +137,19 @@ class Closing:
             due = [record for record in due if record.kind != "final"]
         count = 0
         for record in due:
-            sealed = await self._seal_one(record)
+            sealed = await self._seal_one(record, now)
             count += sealed
         if count:
             self._sealed()
         return count
 
-    async def _seal_one(self, due: Due) -> bool:
+    async def _seal_one(self, due: Due, now: Instant) -> bool:
         """Seal one record. One that can't be sealed is said once, and does not stop the others."""
         name = f"{due.tenant}/{due.period.name}/{due.kind}/{due.revision}"
         try:
-            statement = await self._store.fold(lambda db: self._state(db, due))
-            said = self._say(due, statement)
-            sealed = await self._store.write(lambda db: self._seal(db, due, said))
+            statement = await self._store.fold(lambda db: self._state(db, due, now))
+            said = self._say(due, statement, now)
+            sealed = await self._store.write(lambda db: self._seal(db, due, said, now))
         except (StoreError, KeyTrouble):
             raise
         except Exception:
@@ -249,13 +254,12 @@ class Closing:
 
     # --- one record ----------------------------------------------------------------------
 
-    def _state(self, db: Database, due: Due) -> Statement:
-        facts, tz = facts_of(db, due.tenant, due.period.start, due.as_of, self._plan)
+    def _state(self, db: Database, due: Due, now: Instant) -> Statement:
+        facts, tz = facts_of(db, due.tenant, due.period.start, due.as_of, self._plan, known_at=now)
         return state(facts, due.period, due.as_of, tz, series=due.kind == "minute-series")
 
-    def _say(self, due: Due, statement: Statement) -> dict[str, Any]:
+    def _say(self, due: Due, statement: Statement, now: Instant) -> dict[str, Any]:
         """Return the record but for its place in the chain."""
-        now = self._clock.now()
         if due.kind == "minute-series":
             data = series_content(statement) | {"kind": due.kind, "revision": due.revision}
         else:
@@ -280,7 +284,7 @@ class Closing:
             data,
         )
 
-    def _seal(self, db: Database, due: Due, said: dict[str, Any]) -> bool:
+    def _seal(self, db: Database, due: Due, said: dict[str, Any], now: Instant) -> bool:
         chain = records.chain(db)
         if chain is not None and chain.halted is not None:
             return False  # it was halted while this was folded
@@ -292,7 +296,7 @@ class Closing:
             tenant=due.tenant,
             period=due.period,
             revision=due.revision,
-            now=self._clock.now(),
+            now=now,
         )
         return True
 

@@ -15,9 +15,11 @@ from config.meaning import config_sha256
 from config.model import Asterisk as AsteriskPbx
 from config.model import Cdr, Config, Tenant
 from config.model import ThreeCX as ThreeCXPbx
+from config.problems import ConfigError, Problem
 from connectors.asterisk.settings import Settings
 from connectors.connector import Connector
 from connectors.kinds import KINDS
+from connectors.threecx import cdr as threecx_cdr
 from connectors.threecx import settings as threecx
 from delivery.email import MailServer, Security
 from delivery.mail import Brand, notice_mail
@@ -82,11 +84,16 @@ def _threecx(pbx: ThreeCXPbx) -> threecx.Settings:
         fingerprint=None if pbx.fingerprint is None else bytes.fromhex(pbx.fingerprint),
         poll_s=pbx.poll.total_seconds(),
         bridges=pbx.bridges,
-        cdr=None if pbx.cdr is None else _cdr(pbx.cdr),
+        cdr=None if pbx.cdr is None else _cdr(pbx.name, pbx.cdr),
     )
 
 
-def _cdr(cdr: Cdr) -> threecx.Cdr:
+def _cdr(name: str, cdr: Cdr) -> threecx.Cdr:
+    missing = threecx_cdr.missing(cdr.fields)
+    if missing:
+        what = f"lacks {', '.join(missing)}, without which no line can be read"
+        hint = "choose these columns on the CDR page of the 3CX's Admin Console too"
+        raise ConfigError([Problem(Path("configuration"), f"{name}.cdr.fields", what, hint)])
     host, _, port = (cdr.listen or "").rpartition(":")
     return threecx.Cdr(
         host=host or "127.0.0.1",

@@ -19,12 +19,13 @@ from agent.clock import Clock
 from agent.correcting import CallRecords, Draft, Rules
 from agent.showing import clock as shown_at
 from agent.showing import length, number
-from agent.store import agreements, callrecords, ledger
+from agent.store import agreements, callrecords, ledger, readings
 from agent.store.database import Database
 from agent.terminal import PROBLEM, USAGE, console, fail, stored, with_config, with_json
 from config.load import load
-from config.model import Config
+from config.model import Config, ThreeCX
 from connectors.asterisk import cdr
+from connectors.threecx import cdr as threecx_cdr
 from meter.model import Direction, Level
 from meter.periods import Period
 from meter.statement import instant
@@ -89,7 +90,10 @@ def _records(
         fail(USAGE, "--pbx is needed: several are followed", f"one of: {', '.join(names)}")
     if pbx is not None and pbx not in names:
         fail(USAGE, f"there is no PBX {pbx!r}", f"one of: {', '.join(names)}")
+    watched = next(p for p in config.pbx if p.name == (pbx or names[0]))
     zone = "UTC" if utc else timezone
+    if isinstance(watched, ThreeCX):
+        return _threecx_records(config, watched, file, zone or "UTC")
     if zone is None:
         terms = stored(config, lambda db: agreements.terms(db, tenant))
         zone = terms[-1].timezone if terms else "UTC"
@@ -107,6 +111,30 @@ def _records(
     if span is None:
         fail(PROBLEM, f"{file.name} holds no call record")
     return CallRecords(pbx or names[0], cdr.legs(found), span, sha256)
+
+
+def _threecx_records(config: Config, pbx: ThreeCX, file: Path, zone: str) -> CallRecords:
+    """Read a file of a 3CX's CDR output. Whose a leg is follows from the users as they were last read."""
+    lost: list[threecx_cdr.Unreadable] = []
+    try:
+        fields = () if pbx.cdr is None else pbx.cdr.fields
+        found = threecx_cdr.read(file.read_text("utf-8", "replace"), ZoneInfo(zone), fields, lost.append)
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    except (ValueError, LookupError, OSError) as error:
+        fail(USAGE, f"{file.name} or its time zone can't be used: {error}", "give the 3CX's cdr.log")
+    span = threecx_cdr.span(found)
+    if span is None:
+        why = f": {lost[0]}" if lost else ""
+        fail(PROBLEM, f"{file.name} holds no call record that can be read{why}", "compare [pbx.cdr] fields")
+    if lost:
+        click.echo(f"{len(lost)} lines can't be read and count for nothing; the first: {lost[0]}", err=True)
+    owners = stored(config, lambda db: readings.extensions(db, pbx.name, "xapi"))
+    departments = {tenant.id: tenant.match.departments for tenant in config.tenant}
+
+    def departments_of(dn: str) -> tuple[str, ...]:
+        return departments.get(owners.get(dn) or "", ())
+
+    return CallRecords(pbx.name, threecx_cdr.legs(found, departments_of), span, sha256)
 
 
 # --- explain ---------------------------------------------------------------------------------

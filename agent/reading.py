@@ -53,6 +53,7 @@ class ExtensionReading:
         self._clock = clock
         self._read_at: dict[str, Instant] = {}
         self._tried_at: dict[str, Instant] = {}
+        self._said: dict[str, str] = {}
 
     async def read_due(self) -> None:
         """Read every PBX that is due and whose link works."""
@@ -80,7 +81,9 @@ class ExtensionReading:
         try:
             found = await link.connector.read_extensions()
         except ConnectorError as error:
-            log.warning("extensions.unread", pbx=name, error=str(error), hint=error.hint)
+            if self._said.get(name) != str(error):
+                log.warning("extensions.unread", pbx=name, error=str(error), hint=error.hint)
+            self._said[name] = str(error)
             at = self._clock.now()
             failed = [Reading(name, tenant, at, None, "") for tenant in self._tenants_on(name)]
             await self._store.write(lambda db: readings.read(db, failed))
@@ -88,6 +91,7 @@ class ExtensionReading:
         await self._store.write(lambda db: self._keep(db, name, found))
         self._read_at[name] = found.at
         self._tried_at.pop(name, None)
+        self._said.pop(name, None)
 
     def _tenants_on(self, pbx: str) -> list[str | None]:
         return [c.tenant for c in self._contracts.values() if pbx in c.terms.user_pbxs] + [None]

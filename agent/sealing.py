@@ -211,4 +211,4 @@ def _sampled(
 
 
 def _as_known(gap: Gap, at: Instant) -> Gap:
-    return replace(gap, end=None) if gap.end is not None and gap.end > at else gap
+    return replace(gap, end=None) if gap.end is not None and gap.end >= at else gap

@@ -132,7 +132,9 @@ class Link:
             worked = self._up_since is not None and self._clock.boot() - self._up_since >= WORKED_MS
             self._attempt = 1 if worked else self._attempt + 1
             denied = isinstance(self.trouble, Denied)
-            await self._clock.sleep(waits(denied=denied, attempt=self._attempt))
+            # Where we listen ourselves (CDR output) nobody is spared by waiting, and what comes meanwhile is lost.
+            attempt = 1 if self.connector.method == "cdr" else self._attempt
+            await self._clock.sleep(waits(denied=denied, attempt=attempt))
 
     def _sink(self, events: Sequence[Event]) -> None:
         if not self.up:

@@ -141,8 +141,9 @@ def _polled(db: Database) -> None:
             started INTEGER NOT NULL, start_known INTEGER NOT NULL,
             answered INTEGER, answer_known INTEGER,
             ended INTEGER, end_known INTEGER,
-            told_at INTEGER NOT NULL, UNIQUE (pbx, leg)
+            told_at INTEGER NOT NULL
         ) STRICT""",
+        "CREATE INDEX told_legs_by_id ON told_legs (pbx, leg)",
         "CREATE INDEX told_legs_by_tenant ON told_legs (tenant, ended)",
         # Which of the polled legs is which of those.
         "CREATE TABLE seen_as (leg INTEGER PRIMARY KEY, told INTEGER NOT NULL, told_at INTEGER NOT NULL) STRICT",

@@ -7,15 +7,20 @@ is told once and for all, when its call has ended: telling it again changes noth
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
 from agent.store.database import Database
 from agent.store.ledger import Words, leg_of, leg_row
 from meter.model import Instant, Leg
+from meter.periods import HOUR_MS
 from meter.presence import FOREVER
 from meter.telling import TOLD_BELOW
 
 #: A stretch of one PBX's time of which everything that ended in it is told: (source, start, end).
 Stretch = tuple[str, Instant, Instant]
+
+#: One id, told with starts further apart than this, names two legs.
+SAME_MS: Final = HOUR_MS
 
 _COLUMNS = (
     "row, pbx, leg, endpoint, trunk, direction, call, tenant,"
@@ -23,14 +28,16 @@ _COLUMNS = (
 )
 
 
-def known(db: Database, pbx: str, ids: Collection[str]) -> set[str]:
-    """Return which of these legs of a PBX were told already, by the PBX's own ids of them."""
-    number = Words(db).find(pbx)
-    return {
-        leg
-        for leg in ids
-        if db.execute("SELECT 1 FROM told_legs WHERE pbx = ? AND leg = ?", [number, leg]).fetchone()
-    }
+def is_known(db: Database, pbx: str, leg: str, start: Instant) -> bool:
+    """Return whether a leg of a PBX was told already, by the PBX's own id of it and about the time it began.
+
+    A PBX that was set up anew may count its calls from 1 again.
+    """
+    row = db.execute(
+        "SELECT 1 FROM told_legs WHERE pbx = ? AND leg = ? AND abs(started - ?) < ?",
+        [Words(db).find(pbx), leg, start, SAME_MS],
+    ).fetchone()
+    return row is not None
 
 
 def next_row(db: Database) -> int:
@@ -126,7 +133,7 @@ def laid_over(
         pbxs: The PBXs whose call records count.
         tenant: Whose; None: the unassigned and the unclassified ones.
         span: The time, `[start, end)`.
-        known_at: Take what was told up to then; None: all.
+        known_at: Take what was told before then; None: all.
     """
     if not pbxs:
         return list(polled)
@@ -139,7 +146,7 @@ def laid_over(
         told_of = {
             row[0]
             for row in db.execute(
-                "SELECT leg FROM seen_as WHERE leg BETWEEN ? AND ? AND told_at <= ?",
+                "SELECT leg FROM seen_as WHERE leg BETWEEN ? AND ? AND told_at < ?",
                 [min(rows), max(rows), until],
             )
         }
@@ -147,7 +154,7 @@ def laid_over(
         leg_of(words, row)
         for row in db.execute(
             f"""SELECT {_COLUMNS} FROM told_legs
-                WHERE tenant IS ? AND ended >= ? AND started < ? AND told_at <= ?""",  # noqa: S608 - a constant
+                WHERE tenant IS ? AND ended >= ? AND started < ? AND told_at < ?""",  # noqa: S608 - a constant
             [whose, span[0], span[1], until],
         )
     ]

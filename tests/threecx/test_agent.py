@@ -19,11 +19,14 @@ from agent.store import outbox, records
 from agent.store.database import Database
 from config.load import load
 from config.model import Config
+from connectors.asterisk.simulated import calls
+from connectors.asterisk.simulator import SimulatedAsterisk
 from connectors.threecx.simulated import cycles
 from connectors.threecx.simulated.faults import Trouble
 from connectors.threecx.simulator import ADMIN, OWNER, SimulatedThreeCX
 from meter import signature
 from meter.canonical import exact
+from meter.model import Level
 from meter.periods import MINUTE_MS, Period
 from tests.threecx import hurried
 
@@ -120,13 +123,13 @@ class Beside:
 
 @asynccontextmanager
 async def beside(
-    tmp_path: Path, client: str = OWNER.client_id, more: str = "", **how: Any
+    tmp_path: Path, client: str = OWNER.client_id, more: str = "", text: str = "", **how: Any
 ) -> AsyncIterator[Beside]:
     """Run an agent's loops beside a simulated 3CX."""
     clock = LoopClock()
     async with SimulatedThreeCX(clock.now, **how) as pbx:
         file = tmp_path / "config.toml"
-        file.write_text(CONFIG.format(state=tmp_path / "state", url=pbx.url, client=client, more=more))
+        file.write_text(CONFIG.format(state=tmp_path / "state", url=pbx.url, client=client, more=more) + text)
         file.chmod(0o600)
         config = load(file)
         async with app.agent(config, clock) as parts, asyncio.TaskGroup() as loops:
@@ -274,5 +277,70 @@ def test_a_gap_is_a_gap_though_the_log_tells_of_it(tmp_path: Path) -> None:
             assert said["coverage"]["observed_ms"] + said["coverage"]["gaps"]["total_ms"] == PERIOD_MS
             assert said["levels"]["channels"]["peak"] == 1
             assert said["sampling"]["cloud"]["missed_polls"] >= 3
+
+    hurried.run(main())
+
+
+TWO = """\
+
+[[pbx]]
+name = "old"
+kind = "asterisk"
+host = "127.0.0.1"
+port = {port}
+username = "meter"
+secret = "only-for-simulations"
+trunks = ["PJSIP/trunk-kpn"]
+extensions = "1[0-9]{{2}}"
+
+[[tenant]]
+id = "both"
+default = true
+"""
+
+
+def test_one_tenant_on_an_asterisk_and_a_3cx_has_one_level(tmp_path: Path) -> None:
+    """Its level is the sum at every instant, its users are the sum, and each PBX is stated with its method."""
+
+    async def main() -> None:
+        async with SimulatedAsterisk(LoopClock().now) as old:
+            async with beside(tmp_path, text=TWO.format(port=old.port)) as one:
+                following = asyncio.get_running_loop().create_task(one.parts.links[1].follow())
+                pbx, now = one.pbx, one.parts.clock.now
+
+                def level() -> int:
+                    return one.parts.sampling.levels.now("both")[Level.CHANNELS]
+
+                async def becomes(wanted: int) -> None:
+                    async def holds() -> bool:
+                        return level() == wanted and one.parts.sampling.observed("both")
+
+                    await one.until(holds)
+
+                await becomes(0)
+                first = calls.ring_in(old.exchange, "PJSIP/trunk-kpn", "PJSIP/100")
+                await becomes(1)
+                there = cycles.begin(
+                    pbx.exchange, "forward_to_mobile", at=now(), trunk="10001", out="10001", extension="300"
+                )
+                await becomes(3)
+                first.hang_up()
+                await becomes(2)
+                there.hang_up()
+                await becomes(0)
+
+                async def final() -> bool:
+                    return bool(await one.sealed("final", "both"))
+
+                await one.until(final)
+                (said,) = await one.sealed("final", "both")
+                assert said["levels"]["channels"]["peak"] == 3
+                assert (said["sampling"]["old"], said["sampling"]["cloud"]["method"]) == (
+                    {"method": "events"},
+                    "polled",
+                )
+                assert said["levels"]["channels"]["lower_bound"]
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     hurried.run(main())
