@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from meter.model import Direction, Gap, Instant, Known, Leg
@@ -113,7 +114,7 @@ def filling(
         for gap in gaps
         if max(gap.start, told[0]) < min(end_of(gap), told[1])
     )
-    known_legs = _Known(ledger)
+    known_legs = _Known(ledger, {leg.leg for leg in witnessed})
     found: list[Leg] = []
     doubtful = 0
     for leg in witnessed:
@@ -139,15 +140,15 @@ class _Known:
     """The ledger's legs of one PBX, each of which is found at most once.
 
     A leg is found by the PBX's id; a dialled one, whose id call records don't tell, by its
-    trunk and its call, or by its trunk and its start.
+    trunk and its call, or by its trunk and its start. One whose id is told is nobody else.
     """
 
-    def __init__(self, legs: Sequence[Leg]) -> None:
+    def __init__(self, legs: Sequence[Leg], told: AbstractSet[str]) -> None:
         self._by_id = {leg.leg: leg for leg in legs}
         self._by_call: dict[tuple[str, str], list[Leg]] = defaultdict(list)
         self._by_start: dict[str, list[Leg]] = defaultdict(list)
         for leg in sorted(legs, key=lambda leg: leg.start):
-            if leg.direction is not Direction.IN:
+            if leg.direction is not Direction.IN and leg.leg not in told:
                 self._by_call[leg.endpoint, leg.call].append(leg)
                 self._by_start[leg.endpoint].append(leg)
         self._found: set[int] = set()

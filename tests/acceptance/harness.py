@@ -170,9 +170,10 @@ class Site:
         """Run a command of `pbx-meter-provider`."""
         return await self._run([*PROVIDER, "--data", str(self.books), *words], within_s)
 
-    async def _run(self, argv: Sequence[str], within_s: float) -> Said:
+    async def _run(self, argv: Sequence[str], within_s: float, stdin: int | None = None) -> Said:
         process = await asyncio.create_subprocess_exec(
             *argv,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"COLUMNS": "200"},

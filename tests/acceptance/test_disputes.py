@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 from collections.abc import AsyncIterator, Iterable
 
 import pytest
@@ -69,10 +71,18 @@ def written(lines: Iterable[Line]) -> list[list[str]]:
     return rows
 
 
-async def corrects(site: Site, *words: str) -> Said:
-    """Run `pbx-meter correct` by the site's own time."""
+async def corrects(site: Site, *words: str, answer: str | None = None) -> Said:
+    """Run `pbx-meter correct` by the site's own time; `answer`: at a terminal, where somebody types it."""
     argv = [*HURRIED, str(site._ahead_ms), "25", "correct", "--config", str(site.config), *words]
-    return await site._run(argv, 20)
+    if answer is None:
+        return await site._run(argv, 20)
+    keyboard, terminal = pty.openpty()
+    try:
+        os.write(keyboard, f"{answer}\n".encode())
+        return await site._run(argv, 20, stdin=terminal)
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
 
 
 def figures(site: Site, id_: str) -> dict:
@@ -105,12 +115,19 @@ async def test_from_the_doubt_to_the_correction(office):
     shown = await office.meter("reconcile", *acme, "--cdr", str(file), "--utc")
     assert "call records" in shown.out
 
-    # Nobody is there to be asked; then only shown; then sealed.
+    for reason in ("", "x" * 201, "two\nlines"):
+        odd = await corrects(office, *acme, "--reason", reason, "--yes")
+        assert (odd.code, "--reason is one line" in odd.err) == (2, True), odd.err
+
+    # Nobody is there to be asked; then only shown; then somebody says no; then it is sealed.
     fill = (*acme, "--reason", "the agent was off", "--cdr", str(file), "--utc")
     refused = await corrects(office, *fill)
     assert (refused.code, "nothing is sealed" in refused.err) == (2, True)
     looked = await corrects(office, *fill, "--dry-run")
     assert "levels.channels.peak: 1 -> 4" in looked.out
+    declined = await corrects(office, *fill, answer="n")
+    assert (declined.code, "Seal revision 2 of acme" in declined.out) == (0, True), declined.err
+    assert "nothing is sealed" in declined.out
     assert not [row for row in office.sealed() if "/correction/" in row[2]]
     # By the machine's clock, which is behind the agent's:
     early = await office.meter("correct", *fill, "--yes")
@@ -119,8 +136,12 @@ async def test_from_the_doubt_to_the_correction(office):
     assert sealed.code == 0, sealed.err
 
     office.write_config([(f'"{OLD}"]', f'"{KPN2}"]') for _ in range(2)])
-    judged = await corrects(office, *globex, "--reason", "its trunk was not listed", "--yes")
+    judged = await corrects(office, *globex, "--reason", "its trunk was not listed", answer="y")
     assert judged.code == 0, judged.err + judged.out
+
+    for words, peak in ((acme, truth), (globex, 2)):  # each tenant's own, of the one file
+        compared = await office.meter("reconcile", *words, "--cdr", str(file), "--utc", "--json")
+        assert json.loads(compared.out)["figures"]["peak channels"]["call_records"] == str(peak)
 
     await until(
         lambda: [row for row in office.sealed() if "/correction/2" in row[2] and row[-1]][1:], within_s=20

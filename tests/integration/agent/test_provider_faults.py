@@ -150,6 +150,7 @@ async def test_he_asks_for_a_pause(running, provide):
         await agent.hour()
         await agent.says("answered 429")
         asked = len(agent.door.asked)
+        await until(lambda: any(slept >= 1800 for slept in agent.clock.slept), what="the pause")
         agent.door.mood = lambda _: None
         agent.clock.advance(1800_000 - 1)
         agent.ring()

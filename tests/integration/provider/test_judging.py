@@ -340,6 +340,29 @@ async def test_the_newest_statement(agent):
     assert [(row.state, row.revision) for row in both] == [("corrected", 2), ("final", 1)]
 
 
+async def test_an_interim_that_comes_late(agent, tmp_path_factory, clock):
+    """Of two interims that come in the wrong order, as after lost books, the one that knows more stands, and the other is named until it comes; a final stands before any."""
+    book = agent.book
+
+    def earlier(record: dict) -> None:
+        record["data"]["as_of"] = record["data"]["period"]["start"]
+
+    tokens = [book.seal(edit=earlier), book.seal(), book.seal(kind="final"), book.seal(revision=77)]
+    async with serving(tmp_path_factory.mktemp("restored"), now=clock) as empty:
+        agent.receiver = empty
+        await agent.enrol()
+        assert verdicts(await agent.post(tokens[1])) == [Verdict.COUNTED]
+        (newest,) = await empty.books.summaries()
+        assert (await empty.books.agents())[0].missing == (("c-1", 1, 1),)
+
+        assert verdicts(await agent.post(tokens[0])) == [Verdict.COUNTED]
+        assert (await empty.books.agents())[0].missing == ()
+        assert await empty.books.summaries() == [newest]
+
+        assert verdicts(await agent.post(*tokens[2:])) == [Verdict.COUNTED] * 2
+        assert [(row.state, row.revision) for row in await empty.books.summaries()] == [("final", 1)]
+
+
 async def test_a_receipt_that_is_not_the_receivers(agent):
     """A receipt that the pinned key did not sign is no receipt."""
     agent.upstream = replace(agent.upstream, receiver=signature.new_key().public)

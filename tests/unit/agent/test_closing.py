@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from agent import keys
+from agent import configured, desk, keys
 from agent.closing import PATIENCE_MS
 from agent.store import agreements, ledger, records
 from meter import signature
@@ -468,6 +468,35 @@ async def test_a_pbx_that_is_removed_leaves_its_gaps(awake, office, configure, c
     assert ("pbx2", iso(down), "pbx_unreachable") in [
         (gap["pbx"], gap["start"], gap["cause"]) for gap in gaps
     ]
+
+
+async def test_what_came_to_light_later_contradicts_no_final(awake, office, configure, clock, month) -> None:
+    """A final that was sealed while a PBX was down says the same when it is recomputed after the PBX came back, though a call turns out to have lived all through."""
+    config = configure()
+    clock.start_at(month("2026-11")[1] - HOUR_MS)
+    async with awake(config) as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(MINUTE)
+        leg = here.call()
+        await here.live(MINUTE)
+        parts.sampling.lost("pbx1", clock.now(), Cause.LINK_LOST)
+        for _ in range(15):
+            await here.live(6 * MINUTE)
+        await parts.closing.seal_due()
+        (final,) = await sealed(parts, "final")
+        await here.live(MINUTE)
+        here.snapshot(leg)
+        await here.live(MINUTE)
+
+        def work(db):
+            period = desk.period_named(db, "acme", "2026-11")
+            return desk.recompute(db, configured.plan_of(config), "acme", period)
+
+        again = await parts.store.read(work)
+
+    assert final["data"]["traffic"]["in"]["answered_ms"] == MINUTE
+    assert (again.sealed.id, again.differences) == (final["id"], ())
 
 
 async def test_a_pbx_that_is_added_hides_nothing(awake, office, configure, clock) -> None:

@@ -9,8 +9,10 @@ import pytest
 from agent import configured, correcting, desk, keys
 from agent.correcting import CallRecords, Rules
 from agent.store import corrections, ledger, records
+from config.load import load
 from meter import signature
 from meter.chain import examine
+from meter.events import LegStarted, Sighting
 from meter.model import Direction
 from meter.periods import HOUR_MS
 from meter.tenancy import Claims
@@ -94,6 +96,60 @@ async def test_wrong_rules_are_judged_again(november, configure, clock):
     assert (again.sealed.id, again.differences) == (record.id, ())
     rows = await november.store.read(lambda db: [r.jws for r in records.every(db)])
     assert examine(rows, [keys.load(config.agent.state_dir).public]).good
+
+
+async def test_an_extensions_leg_is_withdrawn(awake, office, configure, clock, at, tmp_path):
+    """A leg that the present rules take for an extension's is stated no longer, by the correction and by its recompute; the ledger keeps it."""
+    clock.start_at(at("2026-11-30T20:00Z"))
+    async with awake(configure()) as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(MINUTE)
+        here.tell(LegStarted(clock.now(), Sighting("x.1", "x.1", "PJSIP/201", Direction.OUT)))
+        await here.live(MINUTE)
+        here.hang_up("x.1")
+        clock.advance(6 * HOUR_MS)
+        here.snapshot()
+        await here.live(MINUTE)
+        await parts.closing.seal_due()
+        before = await facts(parts)
+        file = tmp_path / "agent.toml"
+        file.write_text(file.read_text().replace('"1[0-9]{2}"', '"[12][0-9]{2}"'))
+        config = load(file)
+
+        draft = await drafted(parts, config)
+        changes = {path: (old, new) for path, old, new in draft.differences}
+        assert changes["unclassified.legs"] == (1, 0)
+        record = await sealed(parts, config, draft, clock.now(), "a range of extensions was missing")
+
+        again = await recomputed(parts, config)
+        assert (again.sealed.id, again.differences) == (record.id, ())
+        assert again.content["unclassified"] == {"legs": 0, "endpoints": []}
+        assert await facts(parts) == before
+
+
+async def test_the_neighbour_is_named(awake, office, configure, clock, at):
+    """When legs go from one tenant to another, the operator is told whose period is to be corrected too."""
+    clock.start_at(at("2026-11-30T20:00Z"))
+    async with awake(configure(tenants=[KPN])) as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(MINUTE)
+        here.hang_up(here.call(), here.call())
+        clock.advance(6 * HOUR_MS)
+        here.snapshot()
+        await here.live(MINUTE)
+        await parts.closing.seal_due()
+
+        globex = KPN.replace("acme", "globex")
+        draft = await drafted(parts, configure(tenants=[SHARED, globex]))
+        same = await drafted(parts, configure(tenants=[KPN]))
+
+    assert {path: (old, new) for path, old, new in draft.differences}["traffic.in.legs"] == (2, 0)
+    assert [note for note in draft.notes if "globex" in note] == [
+        "globex: 2 legs change too; correct that tenant's period as well"
+    ]
+    assert not any("correct that tenant" in note for note in same.notes)
 
 
 async def test_the_same_again_changes_nothing(november, configure, clock):

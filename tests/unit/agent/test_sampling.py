@@ -9,8 +9,9 @@ import pytest
 
 from agent.sampling import STALL_MS
 from agent.store import ledger
-from meter.events import LegStarted, Sighting
-from meter.model import Cause, Direction, Level
+from meter.events import LegChanged, LegStarted, Sighting
+from meter.model import Cause, Direction, Known, Level
+from meter.periods import HOUR_MS
 
 MINUTE = 60_000
 EVER = (0, 1 << 60)
@@ -122,6 +123,64 @@ async def test_killed_between_commits(awake, office, clock) -> None:
         assert figures.levels[Level.CHANNELS].peak.level == 1
 
 
+async def test_one_call_stays_one_over_a_kill(awake, office, clock) -> None:
+    """Two legs that were one call before the agent was killed are one call after it, though the list names them apart."""
+    async with awake() as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(1_000)
+        first, second = here.call(), here.call()
+        here.tell(LegChanged(clock.now(), second, first))
+        await here.live(1_000)
+        assert parts.sampling.levels.now("acme")[Level.CALLS] == 1
+    clock.advance(MINUTE)
+
+    async with awake() as parts:
+        here = office(parts)
+        here.snapshot(first, second)
+        assert parts.sampling.levels.now("acme")[Level.CHANNELS] == 2
+        assert parts.sampling.levels.now("acme")[Level.CALLS] == 1
+
+
+async def test_a_lost_pbx_is_not_heard(awake, office, clock) -> None:
+    """While a PBX is lost the agent commits on, and what it writes does not say that the PBX was heard."""
+    async with awake() as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(2_000)
+        heard_at = clock.now()
+        parts.sampling.lost("pbx1", heard_at, Cause.LINK_LOST)
+        await here.live(MINUTE)
+
+        left = await parts.store.read(lambda db: ledger.left(db, "pbx1"))
+        assert (left.heard_at, left.gap.start) == (heard_at, heard_at)
+
+
+async def test_legs_of_a_pbx_that_is_followed_no_longer(awake, office, configure, clock) -> None:
+    """A leg that was up on a PBX which the operator took out ended where that PBX was last heard; it is not up for ever."""
+    both = 'id = "acme"\nmatch = { trunks = ["PJSIP/pbx1-kpn", "PJSIP/pbx2-kpn"] }\ncapacity = 2'
+    async with awake(configure(tenants=[both], pbxs=["pbx1", "pbx2"])) as parts:
+        one, two = office(parts, "pbx1"), office(parts, "pbx2")
+        one.snapshot()
+        two.snapshot()
+        await one.live(1_000)
+        two.call()
+        await one.live(1_000)
+        heard_at = clock.now()
+    clock.advance(MINUTE)
+
+    async with awake(configure()) as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(MINUTE)
+        (leg,) = await legs(parts)
+        channels = parts.sampling.view("acme", clock.now()).levels[Level.CHANNELS]
+
+    assert (leg.pbx, leg.end, leg.end_known) == ("pbx2", heard_at, Known.GAP)
+    assert channels.peak.level == 1
+    assert channels.time_at_level_ms == {0: 1_000 + MINUTE, 1: 1_000}
+
+
 async def test_a_stall_is_a_gap(awake, office, clock) -> None:
     """A loop that stood still for more than two seconds opens a gap from its last turn to the next fresh snapshot."""
     async with awake() as parts:
@@ -192,6 +251,22 @@ async def test_a_forward_step_is_a_gap(awake, office, clock) -> None:
         assert (cause, end) == ("clock_step", clock.now())
         assert before <= start <= before + 1_000
         assert await parts.store.read(lambda db: ledger.steps(db, *EVER)) == (1, 3 * MINUTE, 0)
+
+
+async def test_a_step_outlives_a_disk_that_fails(awake, office, clock) -> None:
+    """A step of the wall clock that was noticed while the disk failed is in the ledger, once, when the disk works again."""
+    async with awake() as parts:
+        here = office(parts)
+        here.snapshot()
+        await here.live(1_000)
+        await disk(parts, works=False)
+        clock.step(HOUR_MS)
+        await here.live(3_000)
+        assert parts.sampling.disk is not None
+        await disk(parts, works=True)
+        await here.live(3_000)
+
+        assert await parts.store.read(lambda db: ledger.steps(db, *EVER)) == (1, HOUR_MS, 0)
 
 
 async def test_a_backward_step_stands_still(awake, office, clock) -> None:

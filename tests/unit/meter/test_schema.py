@@ -168,6 +168,26 @@ def test_a_record_is_bounded(final):
 
 
 @pytest.mark.parametrize(
+    ("said", "put", "why"),
+    [
+        (b'"revision":1', b'"revision":1,"revision":1', "twice"),
+        (b'"revision":1', b'"revision":1.0', "not an integer"),
+        (b'"revision":1', b'"revision":NaN', "not an integer"),
+        (b'"revision":1', b'"revision":9007199254740992', "beyond"),
+        (b'"ACME', b'"\\ud800ACME', "not UTF-8"),
+    ],
+)
+def test_what_two_readers_read_differently_is_uncountable(final, said, put, why):
+    """A good record in which one name stands twice, or one number or character is not exact, is refused for that alone."""
+    good = canonical_bytes(final)
+    assert said in good
+    validate(good)
+
+    with pytest.raises(Uncountable, match=why):
+        validate(good.replace(said, put, 1))
+
+
+@pytest.mark.parametrize(
     "payload",
     [
         b"",

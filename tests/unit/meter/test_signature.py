@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from contextlib import suppress
 
 import pytest
 from joserfc import jws
@@ -41,6 +43,23 @@ def test_what_was_signed_comes_back(key):
         token = signature.sign(payload, key, TYP_RECORD)
 
         assert signature.verify(token, [key.public], TYP_RECORD) == payload
+
+
+def test_time_tells_nobody_which_keys_exist(key):
+    """A token by a key that nobody knows costs a verification as a wrong signature by a known key does."""
+    honest = signature.sign(PAYLOAD, key, TYP_RECORD)
+    stranger = signature.sign(PAYLOAD, signature.new_key(), TYP_RECORD)
+    wrong = f"{honest.rpartition('.')[0]}.{stranger.rpartition('.')[2]}"
+
+    fastest_ns = dict.fromkeys((stranger, wrong), 1 << 60)
+    for token in (stranger, wrong) * 200:  # by turns: a busy machine is slow for both
+        began = time.thread_time_ns()
+        with suppress(Unverified):
+            signature.verify(token, [key.public], TYP_RECORD)
+        fastest_ns[token] = min(fastest_ns[token], time.thread_time_ns() - began)
+
+    # Without the verification it is a seventh or less.
+    assert fastest_ns[stranger] > fastest_ns[wrong] * 0.4
 
 
 def test_signing_twice_gives_the_same(key):
