@@ -5,21 +5,31 @@
 #   make check   format, lint, types, import rules
 #   make bench   what it costs
 #   make soak    the tests at the sizes of a long run
+#   make package the Debian package, into dist/ (ARGS='--architecture arm64')
+#   make pins    newer versions of what the package carries
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench soak clean
+# Whole processes and real PBXs, whose time is measured: these tests run one after another, by themselves.
+APART := tests/acceptance tests/asterisk
+
+.PHONY: demo test check bench soak package pins clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	@$(BIN)/pbx-meter demo
 
-# The roots of the real Asterisk take minutes to build, once; without them those tests are skipped and say why.
+# make test ARGS=tests/unit runs what it is told. The roots of the real Asterisk take minutes to build, once; without them those tests are skipped and say why.
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.asterisk.roots || true
+ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
+else
+	$(BIN)/python -m pytest -n 2 $(APART:%=--ignore=%)
+	$(BIN)/python -m pytest $(APART)
+endif
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
@@ -34,8 +44,14 @@ soak: $(VENV)/.test
 	@$(BIN)/python -m tests.asterisk.roots || true
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
+package: $(VENV)/.test
+	@$(BIN)/python deploy/debian/build.py $(ARGS)
+
+pins: $(VENV)/.test
+	@$(BIN)/python deploy/debian/pin.py
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 
 $(VENV)/.%: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'

@@ -29,8 +29,7 @@ from tests.asterisk.proxy import Line, wall
 from tests.asterisk.test_journey import Mailbox, meter
 from tests.asterisk.wire import Wire
 
-# Its bounds are tight for a machine that does other things meanwhile: it runs with the soak.
-pytestmark = [pytest.mark.asterisk, pytest.mark.soak, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.asterisk, pytest.mark.timeout(600)]
 
 #: A killed agent loses at most so much of what it knew.
 LOSS_MS = 2_000
