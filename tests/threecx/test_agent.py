@@ -28,6 +28,7 @@ from meter import signature
 from meter.canonical import exact
 from meter.model import Level
 from meter.periods import MINUTE_MS, Period
+from tests.asterisk.configuration import free_port
 from tests.threecx import hurried
 
 #: The start of a period of five minutes.
@@ -110,6 +111,14 @@ class Beside:
             if one.kind == kind and (one.tenant, one.period_start) == (tenant, BEGIN) and one.jws is not None
         ]
 
+    async def subjects(self) -> list[str]:
+        """Return the subjects of the mails that wait to be sent."""
+        at = self.parts.clock.now() + 1
+        rows = await self.parts.store.read(lambda db: outbox.due(db, "mail", at, 10))
+        return [
+            str(email.message_from_bytes(row.body, policy=email.policy.default)["Subject"]) for row in rows
+        ]
+
     async def recomputed(self, period: Period, tenant: str = "main") -> tuple[str, ...]:
         """Return how the sealed record of a period differs from the ledger."""
 
@@ -177,7 +186,7 @@ def test_a_period_is_sealed_and_corrected_once_the_last_call_is_told(tmp_path: P
                 cycles.begin(pbx.exchange, "inbound", at=now() + 300, extension="103", ring_s=0.2, talk_s=0.8)
 
             async def final() -> bool:
-                return bool(await one.sealed("final"))
+                return bool(await one.sealed("final")) and bool(await one.sealed("final", "sales"))
 
             await one.until(final)
             (said,) = await one.sealed("final")
@@ -218,11 +227,7 @@ def test_a_period_is_sealed_and_corrected_once_the_last_call_is_told(tmp_path: P
             assert await one.recomputed(period) == ()
             await asyncio.sleep(120)
             assert len(await one.sealed("correction")) == 1
-            rows = await one.parts.store.read(lambda db: outbox.due(db, "mail", now() + 1, 10))
-            subjects = [
-                email.message_from_bytes(row.body, policy=email.policy.default)["Subject"] for row in rows
-            ]
-            assert subjects == ["main was over its capacity (7 lines, 3 agreed)"]
+            assert await one.subjects() == ["main was over its capacity (7 lines, 3 agreed)"]
             assert pbx.dropped == []
 
     hurried.run(main())
@@ -303,44 +308,111 @@ def test_one_tenant_on_an_asterisk_and_a_3cx_has_one_level(tmp_path: Path) -> No
     """Its level is the sum at every instant, its users are the sum, and each PBX is stated with its method."""
 
     async def main() -> None:
-        async with SimulatedAsterisk(LoopClock().now) as old:
-            async with beside(tmp_path, text=TWO.format(port=old.port)) as one:
-                following = asyncio.get_running_loop().create_task(one.parts.links[1].follow())
-                pbx, now = one.pbx, one.parts.clock.now
+        async with (
+            SimulatedAsterisk(LoopClock().now) as old,
+            beside(tmp_path, text=TWO.format(port=old.port)) as one,
+        ):
+            following = asyncio.get_running_loop().create_task(one.parts.links[1].follow())
+            pbx, now = one.pbx, one.parts.clock.now
 
-                def level() -> int:
-                    return one.parts.sampling.levels.now("both")[Level.CHANNELS]
+            def level() -> int:
+                return one.parts.sampling.levels.now("both")[Level.CHANNELS]
 
-                async def becomes(wanted: int) -> None:
-                    async def holds() -> bool:
-                        return level() == wanted and one.parts.sampling.observed("both")
+            async def becomes(wanted: int) -> None:
+                async def holds() -> bool:
+                    return level() == wanted and one.parts.sampling.observed("both")
 
-                    await one.until(holds)
+                await one.until(holds)
 
-                await becomes(0)
-                first = calls.ring_in(old.exchange, "PJSIP/trunk-kpn", "PJSIP/100")
-                await becomes(1)
-                there = cycles.begin(
-                    pbx.exchange, "forward_to_mobile", at=now(), trunk="10001", out="10001", extension="300"
+            await becomes(0)
+            first = calls.ring_in(old.exchange, "PJSIP/trunk-kpn", "PJSIP/100")
+            await becomes(1)
+            there = cycles.begin(
+                pbx.exchange, "forward_to_mobile", at=now(), trunk="10001", out="10001", extension="300"
+            )
+            await becomes(3)
+            first.hang_up()
+            await becomes(2)
+            there.hang_up()
+            await becomes(0)
+
+            async def final() -> bool:
+                return bool(await one.sealed("final", "both"))
+
+            await one.until(final)
+            (said,) = await one.sealed("final", "both")
+            assert said["levels"]["channels"]["peak"] == 3
+            assert (said["sampling"]["old"], said["sampling"]["cloud"]["method"]) == (
+                {"method": "events"},
+                "polled",
+            )
+            assert said["levels"]["channels"]["lower_bound"]
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    hurried.run(main())
+
+
+LINES = """\
+
+[[tenant]]
+id = "lines"
+match = { trunks = ["3CX/10000"] }
+capacity = 2
+alerts = ["noc@partner.example"]
+"""
+
+
+def test_call_records_alone_give_the_figures_after_the_fact(tmp_path: Path) -> None:
+    """With nothing but CDR output a period has its peak and its traffic; what is up now, and users, stay unknown.
+
+    The record says how it was watched, and the notice that it came late.
+    """
+    port = free_port("127.0.0.1")
+
+    async def main() -> None:
+        more = f'access = "cdr"\ncdr = {{ listen = "127.0.0.1:{port}" }}'
+        async with beside(tmp_path, more=more, text=LINES, cdr=("connect", "127.0.0.1", port)) as one:
+            pbx, now = one.pbx, one.parts.clock.now
+
+            async def live() -> None:
+                while True:
+                    await pbx.advance()
+                    await asyncio.sleep(0.5)
+
+            living = asyncio.get_running_loop().create_task(live())
+
+            async def connected() -> bool:
+                return one.parts.links[0].up
+
+            await one.until(connected)
+            for number in range(3):
+                cycles.begin(
+                    pbx.exchange, "inbound", at=now() + number * 1000, extension="101", ring_s=4, talk_s=30
                 )
-                await becomes(3)
-                first.hang_up()
-                await becomes(2)
-                there.hang_up()
-                await becomes(0)
+            await asyncio.sleep(20)
+            shown = (await one.parts.status.read(now()))["tenants"]["lines"]["levels"]["channels"]
+            assert (shown["now"], shown["peak"]) == (None, 0)
 
-                async def final() -> bool:
-                    return bool(await one.sealed("final", "both"))
+            async def final() -> bool:
+                return bool(await one.sealed("final", "lines"))
 
-                await one.until(final)
-                (said,) = await one.sealed("final", "both")
-                assert said["levels"]["channels"]["peak"] == 3
-                assert (said["sampling"]["old"], said["sampling"]["cloud"]["method"]) == (
-                    {"method": "events"},
-                    "polled",
-                )
-                assert said["levels"]["channels"]["lower_bound"]
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            await one.until(final)
+            (said,) = await one.sealed("final", "lines")
+            channels, sampling = said["levels"]["channels"], said["sampling"]["cloud"]
+            assert (channels["peak"], channels["peak_source"], channels["lower_bound"]) == (
+                3,
+                "call_log",
+                True,
+            )
+            assert (sampling["method"], sampling["call_records"]["source"]) == ("cdr", "cdr")
+            assert (said["traffic"]["in"]["legs"], said["traffic"]["in"]["answered_ms"]) == (3, 90_000)
+            assert said["users"]["at_close"] is None
+            assert (
+                await one.recomputed(Period(said["period"]["name"], BEGIN, BEGIN + PERIOD_MS), "lines") == ()
+            )
+            assert await one.subjects() == ["lines was over its capacity (3 lines, 2 agreed)"]
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
 
     hurried.run(main())
