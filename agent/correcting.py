@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent import keys
-from agent.sealing import SUMMARIES, Halted, Plan, envelope, facts_of, seal
+from agent.sealing import SUMMARIES, Plan, envelope, facts_of, refuse_behind, seal
 from agent.store import agreements, corrections, ledger, records
 from agent.store import told as told_legs
 from agent.store.database import Database
@@ -92,9 +92,6 @@ class Draft:
         """Figure by figure where the two differ: (path, old, new)."""
         return list(_differences(self.before or {}, self.after, ""))
 
-
-#: A running agent's clock may be so far ahead of a new one: it counts by the boot clock from its start.
-_BEHIND_MS: Final = 1_000
 
 #: A correction waits at most so long for the records of calls that were up at the close, in ms.
 _WAIT_FOR_RECORDS_MS: Final = 24 * HOUR_MS
@@ -274,8 +271,7 @@ def seal_draft(
     Raises:
         Halted: Nothing may be sealed in this chain, or by this clock.
     """
-    if now + _BEHIND_MS < ledger.last_stored(db):
-        raise Halted("the wall clock is behind what was stored already; set it right, then try again")
+    refuse_behind(db, now)
     newest = records.newest(db, found.tenant, SUMMARIES, found.period.start)
     if newest is None or newest.sha256 != found.newest.sha256:
         return None

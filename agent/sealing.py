@@ -23,6 +23,8 @@ from meter.schema import validate
 from meter.signature import PrivateKey
 from meter.summary import Facts
 
+#: A running agent's clock may be so far ahead of a new one: it counts by the boot clock from its start.
+_BEHIND_MS: Final = 1_000
 #: The kinds of record that a bill is made from.
 SUMMARIES: Final = ("final", "correction")
 
@@ -114,6 +116,16 @@ def seal(
     )
     records.seal(db, sealed)
     return sealed
+
+
+def refuse_behind(db: Database, now: Instant) -> None:
+    """Refuse to seal on an operator's word by a clock that is behind what is stored.
+
+    Raises:
+        Halted: It is.
+    """
+    if now + _BEHIND_MS < ledger.last_stored(db):
+        raise Halted("the wall clock is behind what was stored already; set it right, then try again")
 
 
 def facts_of(
