@@ -115,6 +115,9 @@ def _level(found: Explained, level: Level, words: Wording) -> Iterator[str]:
             duration=words.duration(said["peak_ms"]),
         )  # fmt: skip
         yield words.say(f"peak.{said['peak_source']}")
+        by = said.get("peak_by")
+        if by is not None:
+            yield words.say("peak.by", polls=_or_unknown(by["polls"]), log=_or_unknown(by["call_log"]))
     if said["lower_bound"]:
         yield words.say("peak.least")
     if said["peak_at"] is not None and level.value == found.content["capacity"]["basis"]:
@@ -227,13 +230,22 @@ def _gaps(found: Explained, words: Wording) -> Iterator[str]:
         yield "  " + words.say("gaps.more", n=gaps["count"] - MOST)
 
 
+def _or_unknown(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
 def _check(found: Explained, words: Wording) -> Iterator[str]:
     content = found.content
     peak_at = content["levels"][content["capacity"]["basis"]]["peak_at"]
     if peak_at is not None:
-        ids = list(dict.fromkeys(leg.call for leg in up_at(found, instant(peak_at))))
-        yield words.say("check.head")
-        yield "  " + words.say("check.grep", ids="|".join(re.escape(name) for name in ids[:MOST]))
+        up = up_at(found, instant(peak_at))
+        sampled = {pbx for pbx, how in content["sampling"].items() if how["method"] != "events"}
+        ids = list(dict.fromkeys(leg.call for leg in up if leg.pbx not in sampled))
+        if ids:
+            yield words.say("check.head")
+            yield "  " + words.say("check.grep", ids="|".join(re.escape(name) for name in ids[:MOST]))
+        if any(leg.pbx in sampled for leg in up):
+            yield words.say("check.threecx")
     yield words.say("check.reconcile", period=content["period"]["name"], tenant=content["tenant"]["id"])
     if found.record is not None:
         yield words.say("check.verify")
