@@ -118,7 +118,14 @@ class Alerting:
         if decision is not None:
             self._decided.append((contract, before, watch, decision, None))
 
-    def judge_late(self, tenant: str, figures: Figures, at: Instant, told_since: Instant) -> None:
+    def judge_late(
+        self,
+        tenant: str,
+        figures: Figures,
+        at: Instant,
+        told_since: Instant,
+        told_at: Instant | None = None,
+    ) -> None:
         """Judge what call records have just told of a tenant's period.
 
         Args:
@@ -126,18 +133,26 @@ class Alerting:
             figures: A period's figures with what was told: the running one's, or of one that has closed.
             at: Now.
             told_since: When the oldest call that was told began.
+            told_at: Of a period that has closed: when its last over notice was; None: it had none.
         """
         contract = self._contracts[tenant]
         if contract.limits is None or figures.overruns is None:
             return
-        late = [o for o in figures.overruns.worst if o.end > told_since and o.peak > contract.limits.lines]
+        before = self._watches.get(tenant)
+        closed = before is not None and before.period != figures.period.name and figures.as_of < at
+        if closed:  # what is remembered is of the period that runs
+            before = Watch(figures.period.name, contract.limits.lines, at, told_at=told_at)
+        said_at = before.told_at if before is not None and before.period == figures.period.name else None
+        late = [
+            o
+            for o in figures.overruns.worst
+            if o.end > told_since
+            and o.peak > contract.limits.lines
+            and (said_at is None or o.start > said_at)  # else it was said when it happened, or since
+        ]
         if not late:
             return
         highest = max(late, key=lambda o: o.peak)
-        before = self._watches.get(tenant)
-        closed = before is not None and before.period != figures.period.name and figures.as_of < at
-        if closed:
-            before = None  # what is remembered is of the period that runs
         watch, decision = judge_late(
             before,
             contract.limits,

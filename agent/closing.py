@@ -228,7 +228,7 @@ class Closing:
         period = self._calendars[tenant].at(now)
         last = records.newest(db, tenant, ("interim",), period.start)
         slot = max(now - now % every, period.start)
-        if now == period.start or (last is not None and last.sealed_at >= slot):
+        if now <= period.start or (last is not None and last.sealed_at >= slot):
             return []
         return [Due("interim", tenant, period, now, 1 if last is None else last.revision + 1)]
 
@@ -243,8 +243,7 @@ class Closing:
         first = max(agreed[0].at, known[0].start)
         start = first if last is None or last.period_start is None else _after(last.period_start, tz)
         until = now - self._plan.grace_ms
-        if contract is None:
-            until = min(until, known[-1].end)
+        until = min(until, known[-1].end if contract is None else self._known_up_to(tenant))
         return [
             Due("minute-series", tenant, day, day.end)
             for day in periods.days(start, until, tz)

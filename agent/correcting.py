@@ -76,6 +76,7 @@ class Draft:
         amendment: What it lays over the ledger.
         source: Where its facts come from, as the record says it.
         notes: What the operator must know before he seals.
+        told_at: When call records last told of the period; None: never.
     """
 
     tenant: str
@@ -86,6 +87,7 @@ class Draft:
     amendment: Amendment
     source: str
     notes: tuple[str, ...]
+    told_at: Instant | None = None
 
     @property
     def differences(self) -> list[tuple[str, Any, Any]]:
@@ -120,7 +122,8 @@ def draft(
         source = f"ledger, judged again; call records of {told.pbx}, sha256 {told.sha256}"
     elif amendment.filled:
         source = "ledger, judged again; call records of an earlier correction"
-    return Draft(tenant, period, newest, before, after, amendment, source, tuple(notes))
+    told_at = told_legs.told_at(db, tenant, period.start, period.end)
+    return Draft(tenant, period, newest, before, after, amendment, source, tuple(notes), told_at)
 
 
 def told_late(db: Database, plan: Plan, tenant: str, period: Period, now: Instant) -> Draft | None:
@@ -133,16 +136,20 @@ def told_late(db: Database, plan: Plan, tenant: str, period: Period, now: Instan
     if newest is None or newest.jws is None:
         return None
     by_log = [pbx for pbx, how in plan.sampling.items() if how.sampled]
-    if (told_legs.told_at(db, tenant, period.start, period.end) or 0) <= newest.sealed_at:
+    told_at = told_legs.told_at(db, tenant, period.start, period.end)
+    if told_at is None or told_at < newest.sealed_at:
         return None
-    if told_legs.still_up(db, by_log, period.end) and now < period.end + _WAIT_FOR_RECORDS_MS:
+    waits = told_legs.still_up(db, by_log, period.end) or any(
+        (told_legs.told_until(db, pbx) or period.end) < period.end for pbx in by_log
+    )
+    if waits and now < period.end + _WAIT_FOR_RECORDS_MS:
         return None
     before = exact(signature.unverified_payload(newest.jws, signature.TYP_RECORD))["data"]
     facts, tz = facts_of(db, tenant, period.start, period.end, plan)
     amendment = corrections.of(db, newest)
     after = content(state(laid_over(db, facts, amendment, period), period, period.end, tz), evidence=True)
     after["clock"]["synchronised"] = before["clock"]["synchronised"]
-    found = Draft(tenant, period, newest, before, after, amendment, "call records of the PBX", ())
+    found = Draft(tenant, period, newest, before, after, amendment, "call records of the PBX", (), told_at)
     return found if found.differences else None
 
 
@@ -266,7 +273,7 @@ def _neighbours(tenant: str, known: dict[int, Leg], changed: dict[int, Leg]) -> 
 def seal_draft(
     db: Database, plan: Plan, state_dir: Path, found: Draft, reason: str, now: Instant
 ) -> Sealed | None:
-    """Seal a drafted correction; None: another revision was sealed in the meantime.
+    """Seal a drafted correction; None: another revision was sealed, or calls were told, in the meantime.
 
     Raises:
         Halted: Nothing may be sealed in this chain, or by this clock.
@@ -275,6 +282,8 @@ def seal_draft(
     newest = records.newest(db, found.tenant, SUMMARIES, found.period.start)
     if newest is None or newest.sha256 != found.newest.sha256:
         return None
+    if told_legs.told_at(db, found.tenant, found.period.start, found.period.end) != found.told_at:
+        return None  # calls were told since it was drafted: they are not in it
     revision = newest.revision + 1
     said = envelope(
         USAGE_SUMMARY, dict(plan.agent), found.tenant,

@@ -113,15 +113,21 @@ def folded(
         plan = replace(
             plan,
             default=tenant if said["unclassified"] is not None else None,
-            sampling={
-                pbx: Sampling(how["method"], how.get("interval_ms"), how.get("peak_from"))
-                for pbx, how in said["sampling"].items()
-            },
+            sampling={pbx: _as_stated(how) for pbx, how in said["sampling"].items()},
         )
     facts, tz = facts_of(db, tenant, period.start, as_of, plan, known_at=known_at)
     if final is not None:
         facts, tz = correcting.facts_of_record(db, final, period, (facts, tz))
     return state(facts, period, as_of, tz, series=series), final
+
+
+def _as_stated(how: dict[str, Any]) -> Sampling:
+    """Return how a PBX was watched as a record says it: of how much time was told is as it was then."""
+    told = how.get("call_records") or {}
+    return Sampling(
+        how["method"], how.get("interval_ms"), how.get("peak_from"), source=told.get("source"),
+        told_ms=told.get("told_ms", 0),
+    )  # fmt: skip
 
 
 def recompute_each(

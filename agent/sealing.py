@@ -195,7 +195,12 @@ def _legs(
         return seen, None
     by_log = [pbx for pbx in sampled if sampling[pbx].peak_from == "call_log"]
     legs = told.laid_over(db, seen, by_log, tenant, span, known_at)
-    polled = [pbx for pbx in sampled if sampling[pbx].method == "polled" and told.covered(db, pbx, *span)]
+    polled = [
+        pbx
+        for pbx in sampled
+        if sampling[pbx].method == "polled"
+        and (told.covered(db, pbx, *span) if sampling[pbx].told_ms is None else sampling[pbx].source)
+    ]
     if not polled:
         return legs, None
     others = [pbx for pbx in sampled if (pbx in by_log) is not (pbx in polled)]
@@ -209,6 +214,8 @@ def _sampled(
     if not how.sampled:
         return how
     polls, missed, ahead_ms = ledger.polls(db, pbx, start, end)
+    if how.told_ms is not None:
+        return replace(how, polls=polls, missed=missed, ahead_ms=ahead_ms)
     if known_at is not None:
         end = min(end, known_at)
     stretches = told.covered(db, pbx, start, end)

@@ -63,7 +63,8 @@ class Snapshot:
         legs: The legs. Those whose birth was seen between request and completion
             may be missing: their own events tell of them.
         booted: Names this run of the PBX; a different value than before means that
-            the PBX restarted and all its legs ended. None: unknown.
+            the PBX restarted and all its legs ended. "": the same run as before, for all
+            that is known. None: unknown.
         polled: Nothing tells of changes but the next snapshot.
         missed: Polled: how many polls failed since the last good one.
         ahead_ms: How far the PBX's clock is ahead of ours; None: not known.

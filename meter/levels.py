@@ -370,8 +370,12 @@ class Levels:
         watched.snapshots += 1
         gap, agreed_at, before = watched.gap, watched.agreed_at, watched.doubts
         watched.doubts = set()
-        restarted = None not in (snapshot.booted, watched.booted) and snapshot.booted != watched.booted
-        watched.booted = snapshot.booted or watched.booted
+        restarted = None not in (snapshot.booted, watched.booted) and snapshot.booted not in (
+            "",
+            watched.booted,
+        )
+        if snapshot.booted or watched.booted is None:
+            watched.booted = snapshot.booted
         hangups = self._end_missing(watched, snapshot, at, before, restarted=restarted)
         if restarted:
             watched.ended.clear()  # ids of the former run

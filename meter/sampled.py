@@ -21,7 +21,8 @@ class Sampling:
         polls, missed: How many polls succeeded and failed.
         ahead_ms: The largest lead of the PBX's clock over ours, either way; None: not known.
         source: Which call records tell of it beside the polls; None: none did.
-        told_ms: Of how much of the time they tell everything that ended in it.
+        told_ms: Of how much of the time they tell everything that ended in it; None: the
+            ledger says.
     """
 
     method: str = "events"
@@ -31,7 +32,7 @@ class Sampling:
     missed: int = 0
     ahead_ms: int | None = None
     source: str | None = None
-    told_ms: int = 0
+    told_ms: int | None = None
 
     @property
     def sampled(self) -> bool:
@@ -49,7 +50,9 @@ class Sampling:
             "missed_polls": self.missed,
             "ahead_ms": self.ahead_ms,
             "peak_from": self.peak_from,
-            "call_records": None if self.source is None else {"source": self.source, "told_ms": self.told_ms},
+            "call_records": None
+            if self.source is None
+            else {"source": self.source, "told_ms": self.told_ms or 0},
             "proven_on": PROVEN_ON,
         }
 

@@ -105,4 +105,4 @@ class Changes:
         self.merges += later.merges
         self.merged += later.merged
         self.reconciled += later.reconciled
-        self.moved |= later.moved
+        self.moved = later.moved | self.moved  # whose it was at first

@@ -74,7 +74,9 @@ def judged(witnessed: Witnessed, pbx: str, rules: Tenancy, row: int = 0) -> Leg 
     Records don't tell when a dialled leg was made: dialled by a phone it is taken to begin with
     the record, dialled by a trunk leg with the answer (an IVR may have talked long before).
     """
-    what = rules.judge(pbx, witnessed.endpoint, listed=rules.lists_trunks(pbx))
+    # A trunk's own number is short; what looks like a telephone number is not taken for one on trust.
+    listed = rules.lists_trunks(pbx) and rules.redacted(witnessed.endpoint) == witnessed.endpoint
+    what = rules.judge(pbx, witnessed.endpoint, listed=listed)
     if what.kind is Kind.EXTENSION:
         return None
     tenant = None

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from agent.store.database import Database
+from meter.model import Instant
 from meter.notices import Notice
 
 
@@ -26,6 +27,16 @@ def write(db: Database, told: Iterable[Notice]) -> None:
         "INSERT OR IGNORE INTO notices VALUES (?,?,?,?)",
         [(n.id, n.tenant, n.at, json.dumps(asdict(n))) for n in told],
     )
+
+
+def last_over(db: Database, tenant: str, period: str) -> Instant | None:
+    """Return when a tenant's last over notice of a period was; None: it had none."""
+    found: Instant | None = db.execute(
+        """SELECT max(at) FROM notices WHERE tenant = ? AND json_extract(notice, '$.period') = ?
+           AND json_extract(notice, '$.kind') = 'over'""",
+        [tenant, period],
+    ).fetchone()[0]
+    return found
 
 
 def numbers(db: Database) -> dict[tuple[str, str], int]:

@@ -22,7 +22,7 @@ from meter.model import Gap, Instant, Leg, Level, Terms
 from meter.periods import Period
 from meter.sampled import Sampling
 from meter.summary import Facts, state
-from meter.telling import telling
+from meter.telling import SLACK_MS, telling
 from meter.tenancy import PbxRules, Tenancy, TenantRules
 from meter.witness import judged
 from tests.threecx import hurried
@@ -267,7 +267,10 @@ def test_a_day_is_metered_as_it_was(calls: int, poll_s: float) -> None:
     told = {leg.leg: leg for leg in metered.told}.values()
     numbered = [replace(leg, row=-number) for number, leg in enumerate(told, 1)]
     beside = telling(
-        [leg for leg in metered.legs.values() if leg.end is not None], numbered, round(3 * poll_s * 1000)
+        [leg for leg in metered.legs.values() if leg.end is not None],
+        numbered,
+        round(3 * poll_s * 1000),
+        SLACK_MS["call_log"],
     )
     both = [*beside.legs, *(leg for leg in metered.legs.values() if leg.row not in beside.seen_as)]
     for tenant in TENANTS:

@@ -9,6 +9,7 @@ from meter.model import Direction, Known, Leg
 from meter.telling import telling
 
 LATE_MS = 6_000
+SLACK_MS = 500
 
 
 def polled(row: int, start: int, end: int, *, call: str = "7", trunk: str = "3CX/10000") -> Leg:
@@ -27,7 +28,7 @@ def told(row: int, start: int, end: int, *, call: str = "h1", trunk: str = "3CX/
 
 def test_a_told_leg_keeps_what_the_polls_had_settled() -> None:
     """Its life is the records', its tenant and its call are those that the polls saw."""
-    found = telling([polled(1, 3_000, 9_000)], [told(-1, 1_400, 8_100)], LATE_MS)
+    found = telling([polled(1, 3_000, 9_000)], [told(-1, 1_400, 8_100)], LATE_MS, SLACK_MS)
 
     assert found.seen_as == {1: -1}
     assert found.legs == (replace(told(-1, 1_400, 8_100), tenant="sales", call="7"),)
@@ -36,7 +37,10 @@ def test_a_told_leg_keeps_what_the_polls_had_settled() -> None:
 def test_a_call_between_two_polls_is_nobody_elses() -> None:
     """A short call that no poll saw stands beside the long one, and takes nothing from it."""
     found = telling(
-        [polled(1, 3_000, 60_000)], [told(-1, 1_500, 59_000), told(-2, 30_100, 31_200, call="h2")], LATE_MS
+        [polled(1, 3_000, 60_000)],
+        [told(-1, 1_500, 59_000), told(-2, 30_100, 31_200, call="h2")],
+        LATE_MS,
+        SLACK_MS,
     )
 
     assert found.seen_as == {1: -1}
@@ -52,7 +56,7 @@ def test_nothing_is_taken_across_trunks_directions_or_time() -> None:
         polled(4, 3_000, 40_000),
     ]
 
-    found = telling(legs, [told(-1, 1_400, 8_100)], LATE_MS)
+    found = telling(legs, [told(-1, 1_400, 8_100)], LATE_MS, SLACK_MS)
 
     assert found.seen_as == {}
 
@@ -60,10 +64,36 @@ def test_nothing_is_taken_across_trunks_directions_or_time() -> None:
 def test_a_leg_that_a_transfer_moved_to_another_call_is_one_leg() -> None:
     """Two stretches of one trunk leg that follow on at one poll are one told leg."""
     found = telling(
-        [polled(1, 3_000, 21_000), polled(2, 21_000, 45_000, call="9")], [told(-1, 1_400, 44_100)], LATE_MS
+        [polled(1, 3_000, 21_000), polled(2, 21_000, 45_000, call="9")],
+        [replace(told(-1, 1_400, 44_100), tenant="sales")],
+        LATE_MS,
+        SLACK_MS,
     )
 
     assert found.seen_as == {1: -1, 2: -1}
+
+
+def test_one_answer_that_lacked_a_call_does_not_make_two_of_it() -> None:
+    """The same id before and after is the same told leg, though a poll did not show it in between."""
+    found = telling(
+        [polled(1, 3_000, 21_000), polled(2, 23_000, 45_000)],
+        [replace(told(-1, 1_400, 44_100), tenant="sales")],
+        LATE_MS,
+        SLACK_MS,
+    )
+
+    assert found.seen_as == {1: -1, 2: -1}
+
+
+def test_a_call_between_two_polls_takes_nothing_from_its_neighbour() -> None:
+    """What no poll saw is not what the next poll saw, of another tenant least of all."""
+    other = replace(polled(1, 12_000, 14_000, call="8"), tenant="support")
+
+    found = telling([other], [replace(told(-1, 10_000, 10_500), tenant="sales")], LATE_MS, SLACK_MS)
+
+    assert found.seen_as == {}
+    late = telling([replace(other, start=10_800)], [replace(told(-1, 10_000, 90_000))], LATE_MS, SLACK_MS)
+    assert late.seen_as == {}
 
 
 def test_many_calls_at_once_are_told_apart_one_by_one() -> None:
@@ -79,7 +109,7 @@ def test_many_calls_at_once_are_told_apart_one_by_one() -> None:
     ]
     records = [told(-number - 1, start, end, call=f"h{number}") for number, start, end in lives]
 
-    found = telling(seen, records, LATE_MS)
+    found = telling(seen, records, LATE_MS, SLACK_MS)
 
     assert len(found.seen_as) == len(set(found.seen_as.values())) == 400
     life = {record.row: record for record in records}
