@@ -13,20 +13,25 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import ParamSpec
 
 import structlog
 from aiohttp import ClientSession
 
-from agent import keys, schedule, status, supervisor
+from agent import keys, notify, schedule, status, supervisor
 from agent.alerting import Alerting
 from agent.amending import Amending
 from agent.calllog import CallLog
 from agent.clock import Clock
 from agent.closing import Closing
 from agent.configured import composer, connector, mail_server, plan_of, trust
-from agent.health import clock_is_synchronised
+from agent.doors import open_doors
+from agent.health import Health, clock_is_synchronised
+from agent.page.glance import Glance
+from agent.page.today import Today
 from agent.reading import ExtensionReading
 from agent.restoring import Restored, account, restore
 from agent.sampling import Sampling
@@ -44,10 +49,15 @@ from meter import signature
 from meter.account import Account
 from meter.tenancy import Tenancy
 
+P = ParamSpec("P")
+
 log = structlog.get_logger(__name__)
 
 #: How often the scheduled jobs look what is due, in s.
 LOOK_EVERY_S = 5.0
+#: How long a loop may take to turn before the watchdog is not fed any more, in ms. The sampling loop
+#: commits every second; closing folds months, which takes the time it takes.
+TURNS_WITHIN_MS = {"sampling": 15_000, "closing": 900_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Agent:
     shipping: Shipping | None
     lanes: tuple[Lane, ...]
     status: status.Status
+    glance: Glance
     store: Store
     clock: Clock
     tenancy: Tenancy
@@ -107,7 +118,9 @@ async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Age
         now = clock.now()
         left = await store.write(lambda db: restore(db, config, now))
         session = await stack.enter_async_context(http.open_session())
-        yield _assemble(config, clock, store, left, session)
+        parts = _assemble(config, clock, store, left, session)
+        await parts.calls.load()
+        yield parts
 
 
 def _assemble(config: Config, clock: Clock, store: Store, left: Restored, session: ClientSession) -> Agent:
@@ -124,8 +137,11 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
             one.resnapshot()
 
     sampling.resnapshot = resnapshot
-    links = tuple(Link(c, clock, sampling.take, sampling.lost) for c in connectors)
+    moved = asyncio.Event()
+    take, lost = _and_set(moved, sampling.take), _and_set(moved, sampling.lost)
+    links = tuple(Link(c, clock, take, lost) for c in connectors)
     plan = plan_of(config)
+    sampling.after_the_fact = frozenset(name for name, how in plan.sampling.items() if how.method == "cdr")
     by_log = frozenset(name for name, one in plan.sampling.items() if one.peak_from == "call_log")
 
     def load(db: Database, tenant: str) -> Account:
@@ -178,7 +194,20 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.wake_lanes = wake_lanes
     state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
-    return Agent(sampling, links, calls, closing, shipping, lanes, state, store, clock, left.levels.tenancy)
+    glance = Glance(state, Today(left.contracts, plan, store, clock), clock, moved)
+    return Agent(
+        sampling, links, calls, closing, shipping, lanes, state, glance, store, clock, left.levels.tenancy
+    )
+
+
+def _and_set(news: asyncio.Event, deed: Callable[P, None]) -> Callable[P, None]:
+    """Return a deed after which an event is set."""
+
+    def done(*args: P.args, **kwargs: P.kwargs) -> None:
+        deed(*args, **kwargs)
+        news.set()
+
+    return done
 
 
 async def receiver(config: Config, store: Store, clock: Clock, session: ClientSession) -> Upstream | None:
@@ -245,7 +274,23 @@ async def run(
             parts.clock,
         )
 
+        looked_at = parts.clock.boot()
+
         async def seal_due() -> None:
+            nonlocal looked_at
+            try:
+                await seal_what_is_due()
+            finally:
+                looked_at = parts.clock.boot()
+
+        def stuck() -> str | None:
+            turned_at = {"sampling": parts.sampling.tried_at, "closing": looked_at}
+            return notify.late(turned_at, TURNS_WITHIN_MS, parts.clock.boot())
+
+        def in_short() -> str:
+            return f"{sum(link.up for link in parts.links)} of {len(parts.links)} PBX links up"
+
+        async def seal_what_is_due() -> None:
             parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
             known_at = parts.clock.now()
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
@@ -266,14 +311,9 @@ async def run(
             clock=parts.clock,
             every_s=look_every_s,
         )
-        try:
-            runner = await status.serve(config.agent.socket, parts.status, parts.clock.now)
-        except OSError as error:
-            raise StoreError(
-                f"the socket {config.agent.socket} can't be made: {error.strerror or error}",
-                hint="make its folder and give it to the agent's user, or name another: [agent] socket",
-                damaged=False,
-            ) from error
+        health = Health(parts.sampling, parts.links, parts.store, parts.clock, stuck)
+        doors = await open_doors(config, parts.status, parts.glance, health, parts.clock)
+        systemd = notify.found()
         log.info("agent.started", agent=config.agent.id, pbxs=len(parts.links))
         try:
             jobs.start()
@@ -288,9 +328,13 @@ async def run(
                     loops.create_task(supervisor.keep("lane", turn, lane.run))
                 if parts.shipping is not None:
                     loops.create_task(supervisor.keep("shipping", turn, parts.shipping.run))
+                feed = partial(notify.feed, systemd, turn, stuck, in_short)
+                loops.create_task(supervisor.keep("watchdog", turn, feed))
+                systemd.tell("READY=1")
         finally:
+            systemd.tell("STOPPING=1")
             jobs.shutdown(wait=False)
-            await runner.cleanup()
+            await doors.aclose()
             log.info("agent.stopped")
 
 

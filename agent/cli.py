@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import aiohttp
 import click
 import structlog
+from rich.live import Live
 
 from agent import app, checking, configured, custody, desk, evidence, keys, logs, showing
 from agent.clock import Clock
@@ -24,6 +26,7 @@ from agent.terminal import (
     UNREACHABLE,
     USAGE,
     Commands,
+    as_owner,
     console,
     fail,
     stored,
@@ -38,8 +41,14 @@ from meter import signature
 from meter.signature import Unverified
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PORT = click.IntRange(0, 65_535)
 
 log = structlog.get_logger(__name__)
+
+#: How often `status --watch` asks, in s.
+WATCH_EVERY_S = 1.0
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,6 +63,7 @@ def run(file: Path) -> None:
     """Follow the PBXs, meter, notify, seal and ship, until stopped."""
     config = load(file)
     logs.set_up(config.agent.log_level)
+    faulthandler.enable(2)  # the watchdog's SIGABRT leaves in the log where a hung loop stood
     for problem in config.warnings:
         log.warning("config.warning", key=problem.key, what=problem.what, hint=problem.hint)
     try:
@@ -79,7 +89,8 @@ async def _until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
 def check(file: Path, *, as_json: bool) -> None:
     """Look at every door: PBXs, trunks, extensions, tenants, mail, provider. Exit 0 only if the agent would work."""
     config = load(file)
-    found = asyncio.run(checking.check(config, Clock()))
+    with as_owner(config.agent.state_dir):
+        found = asyncio.run(checking.check(config, Clock()))
     if as_json:
         click.echo(
             json.dumps([{"mark": f.mark, "about": f.about, "said": f.said, "hint": f.hint} for f in found])
@@ -96,11 +107,28 @@ def check(file: Path, *, as_json: bool) -> None:
 @main.command()
 @with_config
 @with_json
-def status(file: Path, *, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Ask again every second, until stopped.")
+def status(file: Path, *, as_json: bool, watch: bool) -> None:
     """Ask the running agent for levels, peaks, links, coverage and what waits."""
     config = load(file)
+    if watch:
+        asyncio.run(_until_stopped(_watch(config, as_json=as_json)))
+        return
     found = asyncio.run(_ask(config))
     click.echo(json.dumps(found)) if as_json else console.print(showing.status(found))
+
+
+async def _watch(config: Config, *, as_json: bool) -> None:
+    """Show the status anew each second: on a page of its own in a terminal, else one JSON a line."""
+    clock = Clock()
+    if as_json or not console.is_terminal:
+        while True:
+            click.echo(json.dumps(await _ask(config)))
+            await clock.sleep(WATCH_EVERY_S)
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while True:
+            live.update(showing.status(await _ask(config)), refresh=True)
+            await clock.sleep(WATCH_EVERY_S)
 
 
 async def _ask(config: Config) -> dict[str, Any]:
@@ -210,31 +238,79 @@ def simulate() -> None:
     """Simulated PBXs, to try an agent on."""
 
 
+def with_days(command: F) -> F:
+    """Add the options of a simulated office's days."""
+    for option in (
+        click.option("--seed", default=1, show_default=True, help="The same seed is the same day."),
+        click.option(
+            "--begin",
+            type=click.FloatRange(0, 24),
+            default=9.0,
+            show_default=True,
+            help="The hour at which the first day begins.",
+        ),
+        click.option(
+            "--speed",
+            type=click.FloatRange(0.01, 10_000),
+            default=60.0,
+            show_default=True,
+            help="How much faster than a real day.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @simulate.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", default=5038, show_default=True, help="Where to listen; 0: any free port.")
+@click.option(
+    "--port", type=_PORT, default=5038, show_default=True, help="Where to listen; 0: any free port."
+)
 @click.option("--username", default="meter", show_default=True)
 @click.option("--secret", default="only-for-simulations", show_default=True)
-@click.option(
-    "--speed",
-    type=click.FloatRange(0.01, 10_000),
-    default=60.0,
-    show_default=True,
-    help="How much faster than a real day.",
-)
-@click.option(
-    "--begin",
-    type=click.FloatRange(0, 24),
-    default=9.0,
-    show_default=True,
-    help="The hour at which the first day begins.",
-)
-@click.option("--seed", default=1, show_default=True, help="The same seed is the same day.")
+@with_days
 def asterisk(**options: Any) -> None:
     """An Asterisk that speaks AMI and lives an office's day, again and again, until stopped."""
     from agent import simulating  # noqa: PLC0415 - nobody else loads a simulator
 
     asyncio.run(_until_stopped(simulating.asterisk(**options)))
+
+
+def _address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """Return a HOST:PORT as its two parts; None: there is none."""
+    if text is None:
+        return None
+    host, _colon, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:  # noqa: PLR2004 - TCP's bounds
+        raise click.BadParameter("write HOST:PORT, as in 127.0.0.1:5015")
+    return host, int(port)
+
+
+@simulate.command("3cx")
+@click.option(
+    "--port",
+    type=_PORT,
+    default=5001,
+    show_default=True,
+    help="Where to listen, on 127.0.0.1; 0: any free port.",
+)
+@click.option("--client-id", default="900", show_default=True, help="The API client, a System Owner.")
+@click.option("--secret", default="only-for-simulations", show_default=True, help="Its API key.")
+@with_days
+@click.option(
+    "--scenario",
+    "script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Play the calls of this file (TOML or JSON) once, at their own speed, instead of days.",
+)
+@click.option(
+    "--cdr", metavar="HOST:PORT", callback=_address, help="Send a call record there when each call ends."
+)
+def threecx(**options: Any) -> None:
+    """A 3CX that speaks the XAPI over plain HTTP and lives an office's day, again and again, until stopped."""
+    from agent import simulating  # noqa: PLC0415 - nobody else loads a simulator
+
+    asyncio.run(_until_stopped(simulating.threecx(**options)))
 
 
 @main.command()
@@ -247,7 +323,7 @@ def asterisk(**options: Any) -> None:
     help="A folder for the mail (HTML too), the records, their receipts and the public keys.",
 )
 def demo(seconds: int, keep: Path | None) -> None:
-    """The whole way on this machine: a simulated PBX, the agent, a mail, the provider, a closed period."""
+    """The whole way on this machine: two simulated PBXs, the agent, a mail, the provider, a closed period."""
     try:
         from agent.demo import playing  # noqa: PLC0415 - needs the demo extra
     except ModuleNotFoundError as error:

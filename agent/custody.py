@@ -12,7 +12,7 @@ from agent import app, configured, desk, keys, upstream
 from agent.clock import Clock
 from agent.store import ledger, records
 from agent.store.database import Store
-from agent.terminal import PROBLEM, UNREACHABLE, USAGE, complaints, fail, stored, with_config
+from agent.terminal import PROBLEM, UNREACHABLE, USAGE, as_owner, complaints, fail, stored, with_config
 from config.load import load
 from config.model import Config
 from delivery import http
@@ -113,7 +113,8 @@ def enrol(file: Path, invitation: str) -> None:
         fail(PROBLEM, f"the invitation is for {invited.url}, [upstream] says otherwise",
              f'write under [upstream]: url = "{invited.url}"')  # fmt: skip
     config.agent.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = keys.load_or_make(config.agent.state_dir)
+    with as_owner(config.agent.state_dir):
+        key = keys.load_or_make(config.agent.state_dir)
     found = asyncio.run(_enrol(config, invited, key))
     if isinstance(found, upstream.Judged):
         fail(UNREACHABLE if found.step is upstream.Step.RETRY else PROBLEM, found.why, found.hint)

@@ -1,9 +1,23 @@
-"""What the agent knows of its own machine: whether the clock is kept right."""
+"""What the agent knows of its own machine and of itself: whether the clock is kept right, and why it is not well."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+from collections.abc import Callable, Sequence
 from typing import Final
+
+from agent.clock import Clock
+from agent.sampling import Sampling
+from agent.store import ledger
+from agent.store.database import Store, StoreError
+from agent.supervisor import Link
+from meter.model import Instant
+
+#: A PBX may be out of sight for so long, as in a reconnect, in ms.
+UNSEEN_MS: Final = 60_000
+#: How long the database may take to answer, in s.
+ANSWER_S: Final = 3.0
 
 # struct timex of adjtimex(2): `modes` first, `status` after four longs.
 _SIZE: Final = 512
@@ -24,3 +38,53 @@ def clock_is_synchronised() -> bool | None:
         return None
     status = ctypes.c_int.from_buffer(timex, _STATUS_AT).value
     return state != _TIME_ERROR and not status & _UNSYNCHRONISED
+
+
+class Health:
+    """Whether this agent does what it is there for.
+
+    Args:
+        sampling, links, store, clock: What is looked at.
+        stuck: Names a loop that does not turn; None: they all do.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        links: Sequence[Link],
+        store: Store,
+        clock: Clock,
+        stuck: Callable[[], str | None],
+    ) -> None:
+        self._sampling = sampling
+        self._links = links
+        self._store = store
+        self._clock = clock
+        self._stuck = stuck
+
+    async def unwell(self) -> list[str]:
+        """Return why it does not; nothing: its loops turn, its disk works, every PBX was seen lately."""
+        now, stuck = self._clock.now(), self._stuck()
+        found = [] if stuck is None else [f"the loop {stuck} does not turn"]
+        return found + await self._disk() + [why for link in self._links for why in self._unseen(link, now)]
+
+    async def _disk(self) -> list[str]:
+        if self._sampling.disk is not None:
+            return [f"{self._sampling.disk}. {self._sampling.disk.hint}"]
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._store.read(ledger.last_heard)
+        except TimeoutError:
+            return [f"the database does not answer within {ANSWER_S:.0f} s"]
+        except StoreError as error:
+            return [f"{error}. {error.hint}"]
+        return []
+
+    def _unseen(self, link: Link, now: Instant) -> list[str]:
+        name = link.connector.name
+        gap = self._sampling.levels.pbxs[name].gap
+        if gap is None or now - gap.start <= UNSEEN_MS:
+            return []
+        since = f"was not seen for {(now - gap.start) // 1000} s" if gap.start else "was never seen"
+        why = "" if link.trouble is None else f": {link.trouble} {link.trouble.hint}"
+        return [f"PBX {name} {since}{why}"]

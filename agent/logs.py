@@ -1,4 +1,4 @@
-"""Logging: one line an event, key=value, to standard error; never a secret or a telephone number."""
+"""Logging: one line an event, key=value, to standard error, or fields to the journal; never a secret or a telephone number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from typing import Any, Final, TextIO
 
 import structlog
+
+from agent import journal
 
 #: Longer digit runs may be telephone numbers; within hexadecimal they are a hash's.
 _NUMBER: Final = re.compile(r"(?<![0-9a-fA-F])\+?\d{6,}(?![0-9a-fA-F])")
@@ -27,11 +29,12 @@ def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 def set_up(level: str, stream: TextIO | None = None) -> None:
     """Send every log line, ours and the libraries', through one formatter."""
     stream = stream or sys.stderr
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer()
-        if stream.isatty()
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
-    )
+    renderer: Any = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    handler: logging.Handler = logging.StreamHandler(stream)
+    if journal.takes(stream):
+        renderer, handler = journal.entry, journal.Entries()
+    elif stream.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,7 +47,6 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

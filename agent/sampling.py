@@ -55,8 +55,10 @@ class Sampling:
         alerting: Who judges the levels; set once, before the first event.
         resnapshot: Asks every connector for a fresh snapshot; set once, likewise.
         wake_lanes: Tells the lanes that rows wait for them; set once, likewise.
+        after_the_fact: PBXs whose calls are known only when they have ended; set once, likewise.
         disk: What is wrong with the disk now; None: nothing.
         turned_at: Meter time when the loops last turned: what is known reaches up to here.
+        tried_at: When the last commit ended, well or not, in ms of `Clock.boot`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Sampling:
         self.alerting: Alerting | None = None
         self.resnapshot: Callable[[], None] = lambda: None
         self.wake_lanes: Callable[[], None] = lambda: None
+        self.after_the_fact: frozenset[str] = frozenset()
         self.disk: StoreError | None = None
         self._store = store
         self._clock = clock
@@ -86,6 +89,7 @@ class Sampling:
         self._committing = asyncio.Lock()
         self._turned = clock.boot()
         self.turned_at = clock.now()
+        self.tried_at = self._turned
         self._distrust_before: Instant = 0  # snapshots asked for earlier may have been stale when read
         self._tenants_on: dict[str, list[str]] = {pbx: [] for pbx in levels.pbxs}
         for contract in contracts.values():
@@ -209,20 +213,24 @@ class Sampling:
                 account.settle(self._agreed_at(tenant))
             self.accounts.update(fresh)
 
-    def judge_late(self, figures: Mapping[str, Figures], told_since: Instant) -> None:
-        """Judge what was told after the fact: a notice that is late says so."""
+    def judge_late(
+        self, tenant: str, figures: Figures, told_since: Instant, told_at: Instant | None = None
+    ) -> None:
+        """Judge what was told after the fact, as `Alerting.judge_late`: a notice that is late says so."""
         if self.alerting is None:
             return
-        for tenant, found in figures.items():
-            self.alerting.judge_late(tenant, found, self.turned_at, told_since)
+        self.alerting.judge_late(tenant, figures, self.turned_at, told_since, told_at)
         if self.alerting.has_news:
             self._wake.set()
 
     # --- levels and figures ----------------------------------------------------------
 
     def observed(self, tenant: str) -> bool:
-        """Return whether all PBXs of a tenant are observed now."""
-        return all(self.levels.pbxs[pbx].gap is None for pbx in self.contracts[tenant].terms.pbxs)
+        """Return whether all PBXs of a tenant are observed now. One that only tells afterwards never is."""
+        return all(
+            self.levels.pbxs[pbx].gap is None and pbx not in self.after_the_fact
+            for pbx in self.contracts[tenant].terms.pbxs
+        )
 
     def view(self, tenant: str, at: Instant) -> Figures:
         """Return a tenant's figures of the period that contains `at`, up to it."""
@@ -325,6 +333,8 @@ class Sampling:
             self._disk_fails(error)
         else:
             self._disk_works(alerts)
+        finally:
+            self.tried_at = self._clock.boot()
 
     def _disk_fails(self, error: StoreError) -> None:
         if str(error) != str(self.disk):

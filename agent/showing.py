@@ -26,6 +26,10 @@ _PARTS: Final = "▏▎▍▌▋▊▉"  # of a cell, by eighths
 #: A bar ends at this part of its width where the capacity is reached: what is over it is seen too.
 _CAPACITY_AT: Final = 0.7
 _NARROWEST, _WIDEST = 20, 60
+_HEIGHTS: Final = "▁▂▃▄▅▆▇█"
+_METHODS: Final = {"events": "events", "polled": "polls", "cdr": "call records"}
+#: Today's curve has one column for so many minutes: the whole day in 72.
+_COLUMN_MINUTES: Final = 20
 
 
 # --- words -----------------------------------------------------------------------------------
@@ -106,6 +110,10 @@ def status(found: dict[str, Any]) -> RenderableType:
         parts += _pbx(name, pbx)
     box, sealed = found["outbox"], found["records"]
     parked = Text(f"{box['parked']} parked", style="bold red" if box["parked"] else "")
+    page = found.get("page")
+    if page is not None:
+        trouble = f", not served: {page['trouble']}" if page["trouble"] else ""
+        parts.append(Text.assemble(("page", "bold"), f": {page['url']}", (trouble, "yellow")))
     parts += [
         Text.assemble(("outbox", "bold"), f": {box['waiting']} waiting, ", parked),
         Text.assemble(
@@ -114,6 +122,9 @@ def status(found: dict[str, Any]) -> RenderableType:
             (f"{sealed['refused']} refused", "bold red" if sealed["refused"] else ""),
         ),
     ]
+    for receipt in found.get("receipts") or ():
+        style = "green" if receipt["status"] == "counted" else "bold red"
+        parts.append(Text.assemble(f"  {receipt['id']} ", (receipt["status"], style)))
     parts += [Text.assemble(("trouble", "bold red"), f": {trouble}") for trouble in found["trouble"]]
     return Group(*parts)
 
@@ -134,6 +145,9 @@ def _tenant(name: str, tenant: dict[str, Any]) -> Iterable[RenderableType]:
     else:
         said = Text(f"{number(level)} of {capacity} {basis}", style="bold red" if over else "bold")
         yield _Bar(level, capacity, said + (Text(", OVER", style="bold red") if over else Text()))
+    today = tenant.get("today")
+    if today is not None:
+        yield from _today(today, capacity)
     yield _levels(tenant)
     overruns, package = tenant["overruns"], tenant["smallest_fitting_package"]
     if capacity is None:
@@ -144,6 +158,31 @@ def _tenant(name: str, tenant: dict[str, Any]) -> Iterable[RenderableType]:
         said_over = f"{overruns['count']}, {length(overruns['total_ms'])} in all"
     fits = "" if package is None else f"; smallest fitting package: {package}"
     yield Text(f"  overruns: {said_over}; users: {number(tenant['users'])}{fits}")
+    likely = tenant.get("forecast")
+    if likely is not None:
+        end = f"{likely['overruns']} overruns, {length(likely['over_ms'])} in all"
+        yield Text(f"  forecast: {end}, if the rest is like what was observed", style="dim")
+        yield Text(
+            f"  the peak may still rise: the chance is {likely['rise_percent']} % at most", style="dim"
+        )
+
+
+def _today(today: Mapping[str, Any], capacity: int | None) -> Iterable[Text]:
+    """Yield the day so far, a column for the highest of each 20 minutes: red above the capacity, · not observed."""
+    minutes = [high for count, high in today["runs"] for _ in range(count)]
+    columns = [minutes[at : at + _COLUMN_MINUTES] for at in range(0, len(minutes), _COLUMN_MINUTES)]
+    highs = [max((high for high in column if high is not None), default=None) for column in columns]
+    top = max((high for high in highs if high is not None), default=0)
+    line = Text("  ")
+    for high in highs:
+        if high is None:
+            line.append("·", style="dim")
+        else:
+            over = capacity is not None and high > capacity
+            height = _HEIGHTS[-(-high * (len(_HEIGHTS) - 1) // max(1, top, capacity or 0))]
+            line.append(height, style="red" if over else "green")
+    yield line
+    yield Text(f"  today, each column the highest of {_COLUMN_MINUTES} minutes; at most {top}", style="dim")
 
 
 def _levels(tenant: dict[str, Any]) -> Table:
@@ -170,6 +209,11 @@ def _pbx(name: str, pbx: dict[str, Any]) -> Iterable[Text]:
         "" if pbx["observed"] else (", not observed", "bold yellow"),
         f"; {_watched(pbx)}",
     )  # fmt: skip
+    if pbx.get("day") is not None:
+        yield Text(
+            f"  watched by {_METHODS[pbx['method']]}; {coverage(pbx['day'])} of the last 24 h observed",
+            style="dim",
+        )
     beside = ", ".join(f"{what} {count}" for what, count in pbx["beside"].items())
     if beside:
         yield Text(f"  beside the levels: {beside}", style="dim")

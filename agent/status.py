@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from agent.closing import Closing
 from agent.sampling import Sampling
 from agent.shipping import Shipping
-from agent.store import outbox, readings, records
+from agent.store import ledger, outbox, readings, records
 from agent.store.database import Database, Store
 from agent.store.records import Sealed
 from agent.supervisor import Link
 from meter.capacity import smallest_package
 from meter.fold import Figures
-from meter.model import Instant
-from meter.periods import iso
+from meter.forecast import forecast
+from meter.model import Gap, Instant
+from meter.periods import DAY_MS, iso
+from meter.presence import end_of
+
+#: How many receipts are shown.
+RECEIPTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What of a status stands in the database.
+
+    Attributes:
+        users: Each tenant's; None: not known.
+        outbox, records: Their counts.
+        refused: Records that the provider can't count and nothing made up for.
+        receipts: The last ones, the youngest first.
+        gaps: Each PBX's of the last 24 hours.
+    """
+
+    users: Mapping[str, int | None]
+    outbox: Mapping[str, int]
+    records: Mapping[str, int]
+    refused: Sequence[Sealed]
+    receipts: Sequence[Sealed]
+    gaps: Mapping[str, Sequence[Gap]]
 
 
 class Status:
@@ -49,32 +75,55 @@ class Status:
         self._closing = closing
         self._shipping = shipping
         self._store = store
+        #: Where the status page is, and why it is not there: {"url", "trouble"}; None: it is switched off.
+        self.page: dict[str, str | None] | None = None
 
     async def read(self, now: Instant) -> dict[str, Any]:
         """Return everything as plain values; field names are fixed, null is unknown."""
-        users, rows, sealed, refused = await self._store.read(self._rows)
-        figures = await self._sampling.views(now)
-        waiting = sealed["sealed"] - sealed["receipted"] if self._shipping else 0
+        return self.said(now, await self.rows(now), await self._sampling.views(now))
+
+    async def figures(self, now: Instant) -> dict[str, Figures]:
+        """Return every tenant's figures of the running period."""
+        return await self._sampling.views(now)
+
+    async def rows(self, now: Instant) -> Rows:
+        """Return what of it stands in the database."""
+        return await self._store.read(lambda db: self._rows(db, now))
+
+    def said(self, now: Instant, rows: Rows, figures: Mapping[str, Figures]) -> dict[str, Any]:
+        """Return everything as plain values, with the levels and links of this moment."""
+        waiting = rows.records["sealed"] - rows.records["receipted"] if self._shipping else 0
         return {
             "agent": {"id": self._agent, "version": self._version},
             "at": iso(now),
             "tenants": {
-                tenant: self._tenant(tenant, found, users.get(tenant)) for tenant, found in figures.items()
+                tenant: self._tenant(tenant, found, rows.users.get(tenant))
+                for tenant, found in figures.items()
             },
-            "pbxs": {link.connector.name: self._pbx(link) for link in self._links},
-            "outbox": {"waiting": rows["waiting"] + waiting, "parked": rows["parked"]},
-            "records": sealed,
-            "trouble": self._trouble() + [_refused(record) for record in refused],
+            "pbxs": {
+                link.connector.name: self._pbx(link, now, rows.gaps.get(link.connector.name, ()))
+                for link in self._links
+            },
+            "outbox": {"waiting": rows.outbox["waiting"] + waiting, "parked": rows.outbox["parked"]},
+            "records": rows.records,
+            "receipts": [_receipt(record) for record in rows.receipts] if self._shipping else None,
+            "trouble": self._trouble() + [_refused(record) for record in rows.refused],
+            "page": self.page,
         }
 
-    def _rows(
-        self, db: Database
-    ) -> tuple[dict[str, int | None], dict[str, int], dict[str, int], list[Sealed]]:
+    def _rows(self, db: Database, now: Instant) -> Rows:
         users = {
             tenant: readings.users_now(db, tenant, contract.terms.user_pbxs)
             for tenant, contract in self._sampling.contracts.items()
         }
-        return users, outbox.counts(db), records.counts(db), records.unmended(db)
+        return Rows(
+            users,
+            outbox.counts(db),
+            records.counts(db),
+            records.unmended(db),
+            _receipts(db),
+            ledger.gaps(db, self._sampling.levels.pbxs, now - DAY_MS, now),
+        )
 
     def _tenant(self, tenant: str, figures: Figures, users: int | None) -> dict[str, Any]:
         contract = self._sampling.contracts[tenant]
@@ -83,10 +132,12 @@ class Status:
         after_the_fact = {link.connector.name for link in self._links if link.connector.method == "cdr"}
         blind = all(watched[pbx].gap is not None or pbx in after_the_fact for pbx in contract.terms.pbxs)
         basis = figures.levels[contract.terms.basis].peak
-        overruns = figures.overruns
+        overruns, likely = figures.overruns, forecast(figures)
         return {
             "name": contract.terms.name or tenant,
             "period": figures.period.name,
+            "start": iso(figures.period.start),
+            "end": iso(figures.period.end),
             "timezone": contract.terms.timezone,
             "observed": self._sampling.observed(tenant),
             "levels": {
@@ -103,6 +154,7 @@ class Status:
                 "count": overruns.count if overruns else 0,
                 "total_ms": overruns.total_ms if overruns else 0,
             },
+            "forecast": None if likely is None else asdict(likely),
             "smallest_fitting_package": smallest_package(
                 contract.terms.packages, basis.level if basis else None
             ),
@@ -110,14 +162,19 @@ class Status:
             "coverage": _coverage(figures),
         }
 
-    def _pbx(self, link: Link) -> dict[str, Any]:
+    def _pbx(self, link: Link, now: Instant, gaps: Sequence[Gap]) -> dict[str, Any]:
         watched = self._sampling.levels.pbxs[link.connector.name]
-        trouble = link.trouble
+        trouble, heard_at, gap = link.trouble, link.connector.heard_at, watched.gap
         return {
             "link": "up" if link.up else "down",
             "trouble": None if trouble is None else str(trouble),
             "hint": None if trouble is None else trouble.hint,
-            "observed": watched.gap is None,
+            "observed": gap is None,
+            "gap": None
+            if gap is None
+            else {"since": iso(gap.start) if gap.start else None, "cause": gap.cause.value},
+            "heard_at": None if heard_at is None else iso(heard_at),
+            "day": _day(gaps, now),
             "method": link.connector.method,
             "missed_polls": watched.missed_polls,
             "ahead_ms": watched.ahead_ms,
@@ -153,7 +210,34 @@ def _coverage(figures: Figures) -> dict[str, int]:
     return {"expected_ms": figures.expected_ms, "observed_ms": figures.observed_ms}
 
 
-async def serve(path: Path, status: Status, now: Any) -> web.AppRunner:
+def _day(gaps: Sequence[Gap], now: Instant) -> dict[str, int]:
+    """Return how much of the last 24 hours one PBX was observed."""
+    unseen = sum(min(end_of(gap), now) - max(gap.start, now - DAY_MS) for gap in gaps)
+    return {"expected_ms": DAY_MS, "observed_ms": max(0, DAY_MS - unseen)}
+
+
+def _receipts(db: Database) -> list[Sealed]:
+    """Return the records whose receipts came last; they come in order."""
+    chain = records.chain(db)
+    if chain is None:
+        return []
+    upto = records.first_without_receipt(db, chain.number)
+    return records.waiting(db, chain.number, max(1, upto - RECEIPTS), min(upto - 1, RECEIPTS))[::-1]
+
+
+def _receipt(record: Sealed) -> dict[str, Any]:
+    return {
+        "sequence": record.sequence,
+        "id": record.id,
+        "kind": record.kind,
+        "tenant": record.tenant,
+        "sealed_at": iso(record.sealed_at),
+        "status": record.status,
+        "why": record.why,
+    }
+
+
+async def serve(path: Path, read: Callable[[], Awaitable[dict[str, Any]]]) -> web.AppRunner:
     """Answer `GET /status` on a local socket. The caller cleans the runner up.
 
     Raises:
@@ -161,7 +245,7 @@ async def serve(path: Path, status: Status, now: Any) -> web.AppRunner:
     """
 
     async def answer(_: web.Request) -> web.Response:
-        return web.json_response(await status.read(now()))
+        return web.json_response(await read())
 
     app = web.Application()
     app.router.add_get("/status", answer)

@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -89,6 +91,25 @@ def fail(code: int, said: str, hint: str = "") -> NoReturn:
     raise SystemExit(code)
 
 
+@contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Let root act as a folder's owner meanwhile, so that what a command makes there is the agent's to write.
+
+    Anybody else is who he is; so is root where the folder is not there yet.
+    """
+    if os.geteuid() != 0 or not folder.exists():
+        yield
+        return
+    owner = folder.stat()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
 def stored(config: Config, work: Callable[[Database], T], *, write: bool = False) -> T:
     """Run work on the state directory's database, and return what it returns."""
 
@@ -104,4 +125,5 @@ def stored(config: Config, work: Callable[[Database], T], *, write: bool = False
         fail(
             STATE, f"there is no database in {config.agent.state_dir}", "start the agent once: pbx-meter run"
         )
-    return asyncio.run(on_store())
+    with as_owner(config.agent.state_dir):
+        return asyncio.run(on_store())

@@ -26,6 +26,7 @@ from config.model import (
     Asterisk,
     Brand,
     Config,
+    Page,
     Pbx,
     Section,
     Smtp,
@@ -68,6 +69,7 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Config:
         defaults = {"timezone": agent.timezone, "period": agent.period}
     smtp = reader.one("smtp", Smtp)
     upstream = reader.one("upstream", Upstream)
+    page = reader.one("page", Page)
     sections = Sections(
         file=file,
         agent=agent,
@@ -88,6 +90,7 @@ def load(file: Path, environ: Mapping[str, str] = os.environ) -> Config:
         smtp=smtp,
         webhook=tuple(sections.webhook.values()),
         upstream=upstream,
+        page=page or Page(),
         brand=tuple(sections.brand.values()),
         warnings=(*reader.warnings, *warnings_between(sections)),
     )

@@ -32,6 +32,7 @@ _WITHOUT_MEANING: Final[Mapping[str, Any]] = {
     "webhook": True,
     "upstream": True,
     "brand": True,
+    "page": True,
     "warnings": True,
 }
 

@@ -8,7 +8,6 @@ see the section. What needs two sections is in `config.checks`.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -31,6 +30,7 @@ from config.values import (
     Authority,
     Bool,
     Duration,
+    Expression,
     File,
     Fingerprint,
     Host,
@@ -91,8 +91,8 @@ class Pbx(Section):
     name: Slug = Field(description=SLUG_SAYS)
     kind: Literal["asterisk", "3cx"] = Field(description='"asterisk" or "3cx"')
     trunks: Trunks = Field((), description=TRUNKS_SAY)
-    extensions: re.Pattern[str] | None = Field(None, description=NUMBERS_SAY)
-    exclude: re.Pattern[str] | None = Field(None, description=NUMBERS_SAY)
+    extensions: Expression | None = Field(None, description=NUMBERS_SAY)
+    exclude: Expression | None = Field(None, description=NUMBERS_SAY)
     extensions_every: Duration = Field(
         timedelta(hours=6), ge=timedelta(seconds=30), description='"30s" or more; the definition says "6h"'
     )
@@ -196,7 +196,7 @@ class Match(Section):
         (), repr=False, description="a list of dialled numbers or globs, as the PBX sees them"
     )
     departments: Rules = Field((), description=DEPARTMENTS_SAY)
-    extensions: re.Pattern[str] | None = Field(None, description=NUMBERS_SAY)
+    extensions: Expression | None = Field(None, description=NUMBERS_SAY)
     pbx: Slug | None = Field(None, description="the name of one [[pbx]]")
 
     @property
@@ -286,6 +286,13 @@ class Upstream(Section):
     ca_file: Authority | None = Field(None, description=CA_SAYS)
 
 
+class Page(Section):
+    """The status page, `/metrics` and `/healthz`: on loopback unless written otherwise; whoever reaches it may read it."""
+
+    enabled: Bool = Field(True, description="true or false")
+    listen: Listen = Field("127.0.0.1:8470", description='an address and a port, as in "127.0.0.1:8470"')
+
+
 class Brand(Section):
     """In whose name a tenant reads a notice. The first one is everybody's who names none."""
 
@@ -310,5 +317,6 @@ class Config(Section):
     smtp: Smtp | None = None
     webhook: tuple[Webhook, ...] = ()
     upstream: Upstream | None = None
+    page: Page = Page()
     brand: tuple[Brand, ...] = ()
     warnings: tuple[Problem, ...] = Field(default=(), repr=False)

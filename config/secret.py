@@ -88,8 +88,10 @@ def resolve(
     source = table[key]
     if not isinstance(source, str) or not source:
         raise SecretError(key, "has to be a text that is not empty", f'write {key} = "…"')
+    if "\0" in source:
+        raise SecretError(key, "holds a null character", "write it again, without what can't be seen")
     if key == file:
-        text = _from_file(folder / source, key)
+        text = _from_file(_credential(source, environ) or folder / source, key)
     elif key == env:
         if source not in environ:
             raise SecretError(
@@ -103,6 +105,20 @@ def resolve(
         shown = None if key == plain else source
         raise SecretError(key, "the secret is empty or has more than one line", "give it as one line", shown)
     return Secret(text)
+
+
+def _credential(source: str, environ: Mapping[str, str]) -> Path | None:
+    """Return systemd's copy of a secret's file, or None if it gave none.
+
+    With `LoadCredential=secrets:/etc/pbx-meter/secrets` the file `secrets/ami-secret` is
+    handed to the agent as the credential `secrets_ami-secret`, and only root can read the
+    file itself (systemd.exec(5)).
+    """
+    given = environ.get("CREDENTIALS_DIRECTORY")
+    if not given or Path(source).is_absolute():
+        return None
+    path = Path(given, source.replace("/", "_"))
+    return path if path.is_file() else None
 
 
 def _from_file(path: Path, key: str) -> str:

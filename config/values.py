@@ -10,6 +10,7 @@ import ipaddress
 import itertools
 import re
 import ssl
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias, TypeVar
@@ -86,8 +87,28 @@ def _address(text: str) -> str:
         raise wrong("not an IP address", 'write the PBX\'s own, as in "192.0.2.10"') from None
 
 
+def _expression(value: object) -> object:
+    """Return what Python's `re` takes without a doubt: a warning says that its meaning will change."""
+    if isinstance(value, str):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                re.compile(value)
+            except FutureWarning as warning:
+                raise wrong(
+                    f"may mean something else one day ({warning})", "write \\ before that character"
+                ) from None
+            except re.error:
+                pass  # pydantic says it
+    return value
+
+
 def _path(path: Path, info: ValidationInfo) -> Path:
     """Return the path; a relative one starts at the configuration's own folder."""
+    if "\0" in str(path):
+        raise wrong(
+            "holds a null character, which no file name has", "write it again, without what can't be seen"
+        )
     return Path((info.context or {}).get("folder", "")) / path
 
 
@@ -145,6 +166,7 @@ Host: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:%-]+$
 Port: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Bool: TypeAlias = Annotated[bool, Field(strict=True)]
 Lines: TypeAlias = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+Expression: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_expression)]
 Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_duration)]
 File: TypeAlias = Annotated[Path, AfterValidator(_path)]
 Authority: TypeAlias = Annotated[Path, AfterValidator(_path), AfterValidator(_authority)]

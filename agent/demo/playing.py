@@ -24,6 +24,7 @@ from agent.demo.screen import Screen, screen
 from agent.demo.stage import Stage, stage
 from agent.demo.story import Story
 from connectors.asterisk.simulated import day
+from connectors.threecx.simulated import day as day_on_3cx
 from meter.model import Instant
 from meter.periods import MINUTE_MS
 
@@ -85,7 +86,7 @@ def _clock(seconds: int) -> tuple[Clock, Instant]:
 async def _live(
     around: Stage, shown: Screen, closes_at: Instant, until: Instant, murmur: io.StringIO
 ) -> tuple[Story, Proof]:
-    """Let the agent and the simulated day run; look at them until all is told."""
+    """Let the agent and the simulated days run; look at them until all is told."""
     clock = around.clock
     started: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
@@ -117,11 +118,24 @@ def _told(story: Story, until: Instant) -> bool:
 
 
 async def _day(around: Stage, story: Story) -> None:
-    """Live the office's day on the simulated PBX."""
-    exchange = around.pbx.exchange
-    await day.play(
-        exchange,
-        script.planned(exchange.trunks, exchange.extensions),
-        speed=story.speed,
-        from_s=script.OPENS_S,
-    )
+    """Live both offices' days on the simulated PBXs."""
+    asterisk, threecx = around.asterisk.exchange, around.threecx
+    phones = day_on_3cx.office(threecx.directory)
+    async with asyncio.TaskGroup() as days:
+        days.create_task(
+            day.play(
+                asterisk,
+                script.overrun(asterisk.trunks[0], asterisk.extensions),
+                speed=story.speed,
+                from_s=script.OPENS_S,
+            )
+        )
+        days.create_task(
+            day_on_3cx.play(
+                threecx.exchange,
+                script.flash(phones.trunks[0], phones.extensions),
+                speed=story.speed,
+                from_s=script.OPENS_S,
+                advance=threecx.advance,
+            )
+        )

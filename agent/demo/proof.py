@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.demo.script import true_peaks
-from agent.demo.stage import AGENT, TRUNK_OF, Stage
+from agent.demo.script import Line, true_peaks
+from agent.demo.stage import AGENT, CLOUD, ON_3CX, Stage
 from agent.demo.story import Story
 from agent.store import records
 from agent.store.records import Sealed
@@ -45,9 +45,19 @@ class Billed:
     data: dict[str, Any] = field(repr=False)
     receipt: Receipt | None
 
+    @property
+    def on_3cx(self) -> bool:
+        """Whether its tenant is the one on the 3CX."""
+        return bool(self.data["tenant"]["id"] == ON_3CX)
+
     def peak(self, level: Level) -> int | None:
         """Return a peak that the record states; None: not known."""
         found: int | None = self.data["levels"][level.value]["peak"]
+        return found
+
+    def peak_by(self, level: Level) -> Mapping[str, int | None]:
+        """Return a peak by `polls` and by the `call_log`; {}: there is no call log beside polls."""
+        found: Mapping[str, int | None] = self.data["levels"][level.value].get("peak_by", {})
         return found
 
 
@@ -89,6 +99,7 @@ async def prove(story: Story) -> Proof:
     claims = (
         *_overrun(story, billed),
         *(_peaks(story, one) for one in billed),
+        *(claim for one in billed if one.on_3cx for claim in (_polls(story, one), _legs(story), _users(story, one))),
         Claim(
             len(billed) == len(story.tenants)
             and all(one.receipt is not None and one.receipt.status == "counted" for one in billed),
@@ -134,18 +145,51 @@ def _overrun(story: Story, billed: Iterable[Billed]) -> Iterable[Claim]:
     )
 
 
-def _peaks(story: Story, one: Billed) -> Claim:
-    tenant = one.data["tenant"]["id"]
-    period = one.data["period"]
-    truth = true_peaks(
-        story.stage.pbx.exchange.lines, TRUNK_OF[tenant], instant(period["start"]), instant(period["end"])
+def _truth(story: Story, one: Billed) -> dict[Level, int]:
+    """Return the peaks that truly were on the simulated PBX in the time of a record."""
+    stage, period = story.stage, one.data["period"]
+    lines: list[Line] = (
+        [leg for leg in stage.threecx.exchange.legs if not leg.bridge]
+        if one.on_3cx
+        else [*stage.asterisk.exchange.lines]
     )
+    return true_peaks(lines, instant(period["start"]), instant(period["end"]))
+
+
+def _peaks(story: Story, one: Billed) -> Claim:
+    truth = _truth(story, one)
     said = {level: one.peak(level) for level in Level}
     figures = ", ".join(f"{truth[level]} {level.value}" for level in Level)
+    pbx = story.tenants[one.data["tenant"]["id"]].pbx
     if said == truth:
-        return Claim(True, f"{one.name}'s peaks equal what truly was on the simulated PBX: {figures}")
+        return Claim(True, f"{one.name}'s peaks equal what truly was on the simulated {pbx}: {figures}")
     stated = ", ".join(f"{said[level]} {level.value}" for level in Level)
     return Claim(False, f"{one.name}'s record states {stated}, but truly there were {figures}")
+
+
+def _polls(story: Story, one: Billed) -> Claim:
+    """Polls see what is up when they look: some of what truly was."""
+    truth = _truth(story, one)
+    seen = {level: one.peak_by(level).get("polls") for level in Level}
+    kept = all(found is not None and found <= truth[level] for level, found in seen.items())
+    figures = ", ".join(f"{seen[level]} {level.value}" for level in Level)
+    return Claim(kept, f"its polls alone saw {figures}, never more than there was" if kept else
+                 f"its polls saw {figures}, which can't be")  # fmt: skip
+
+
+def _legs(story: Story) -> Claim:
+    """With the call log, every line that was taken is known, however shortly."""
+    there = sum(not leg.bridge for leg in story.stage.threecx.exchange.legs)
+    said = f"of {there} lines taken there, polls saw {story.seen}; with the call log {story.told} are known"
+    return Claim(story.told == there, said)
+
+
+def _users(story: Story, one: Billed) -> Claim:
+    """Every user of the 3CX's list is one, but for its hot desks."""
+    there = sum(not user.number.startswith("HD") for user in story.stage.threecx.directory.users)
+    found = one.data["users"]["pbxs"].get(CLOUD, {})
+    said = f"{one.name} has {found.get('count')} users; the 3CX itself counts {found.get('pbx_own_count')}"
+    return Claim(found.get("count") == there, f"{said}, and its list holds {there}")
 
 
 def keep_files(folder: Path, story: Story, proof: Proof) -> None:

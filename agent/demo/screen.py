@@ -102,8 +102,8 @@ def _head(story: Story, width: int) -> Text:
 
 def _tenant(tenant: Tenant, width: int) -> Text:
     over = tenant.level is not None and tenant.level > tenant.capacity
-    line = Text.assemble("  ", (f"{tenant.name[:12]:12}", "bold"), " ")
-    line.append_text(bar(tenant.level, tenant.capacity, max(8, width - 47)))
+    line = Text.assemble("  ", (f"{tenant.name[:12]:12}", "bold"), (f" {tenant.pbx:8} ", "dim"))
+    line.append_text(bar(tenant.level, tenant.capacity, max(8, width - 56)))
     line.append(f"  {number(tenant.level):>2} of {tenant.capacity:<2} lines", "bold red" if over else "bold")
     line.append(f"  peak {number(tenant.peak):>2}  ")
     line.append("OVER" if over else "", "bold white on red")
@@ -157,7 +157,7 @@ def _foot(story: Story, murmur: str, width: int) -> list[Text]:
     sealed = found["records"] if found else {"sealed": 0, "receipted": 0}
     left_s = (story.closes_at - story.stage.clock.now()) / 1000
     said = [
-        "PBX linked" if story.linked else "PBX not linked",
+        "PBXs linked" if story.linked else "PBXs not linked",
         f"mails {story.mails}",
         f"records {sealed['sealed']} sealed, {sealed['receipted']} receipted",
         f"period ends in {left_s:.0f} s" if left_s > 0 else "period over",

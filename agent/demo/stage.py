@@ -1,4 +1,4 @@
-"""Everything around the agent, on loopback and in one folder: a simulated PBX, a mailbox, the provider.
+"""Everything around the agent, on loopback and in one folder: two simulated PBXs, a mailbox, the provider.
 
 The agent is the real one under the configuration that the README shows, enrolled as
 an operator would enrol it. Its clock runs a little ahead, so that one of its periods
@@ -25,15 +25,19 @@ from agent.store import ledger
 from agent.store.database import Store
 from config.load import load
 from config.model import Config
-from connectors.asterisk.simulator import LEAST, TRUNKS, SimulatedAsterisk
+from connectors.asterisk.simulator import EXTENSIONS, LEAST, TRUNKS, SimulatedAsterisk
+from connectors.threecx.simulator import OWNER, SimulatedThreeCX
 from delivery import http
 from meter.model import Instant
 from meter.signature import PublicKey
 from provider.serving import Serving, serving
 
 AGENT: Final = "ams-01"
-#: Whose lines each trunk of the simulated PBX is, as the configuration below says.
-TRUNK_OF: Final = {"acme": TRUNKS[0], "globex": TRUNKS[1]}
+#: Who is on which PBX, as the configuration below says.
+ON_ASTERISK: Final = "acme"
+ON_3CX: Final = "globex"
+#: The name of the 3CX there.
+CLOUD: Final = "cloud"
 
 _CONFIG: Final = """\
 [agent]
@@ -50,13 +54,21 @@ host = "127.0.0.1"
 port = {ami}
 username = "{account}"
 secret_file = "ami-secret"
-trunks = ["PJSIP/trunk-kpn", "PJSIP/trunk-kpn2"]
+trunks = ["PJSIP/trunk-kpn"]
 extensions = "^1[0-9]{{2}}$"
+
+[[pbx]]
+name = "cloud"
+kind = "3cx"
+url = "{threecx}"
+client_id = "{client}"
+secret_file = "3cx-key"
+poll = "0.5s"
 
 [[tenant]]
 id = "acme"
 name = "ACME B.V."
-match = {{ trunks = ["PJSIP/trunk-kpn"], extensions = "^1[0-2][0-9]$" }}
+match = {{ pbx = "pbx1", trunks = ["PJSIP/trunk-kpn"], extensions = "^1[0-2][0-9]$" }}
 capacity = 16
 packages = [4, 8, 16, 24, 32, 48]
 basis = "channels"
@@ -66,8 +78,8 @@ language = "nl"
 [[tenant]]
 id = "globex"
 name = "Globex"
-match = {{ trunks = ["PJSIP/trunk-kpn2"], extensions = "^13[0-9]$" }}
-capacity = 8
+match = {{ trunks = ["3CX/*"], departments = ["*"] }}
+capacity = 12
 
 [[brand]]
 id = "partner"
@@ -81,6 +93,9 @@ sender = "meter@partner.example"
 [upstream]
 url = "{url}"
 interim = "5s"
+
+[page]
+enabled = false  # an agent that already runs on this machine may have that port
 """
 
 
@@ -131,7 +146,7 @@ class Stage:
 
     Attributes:
         clock: Everybody's.
-        pbx: The simulated Asterisk, which also keeps the truth.
+        asterisk, threecx: The simulated PBXs, which also keep the truth.
         box: The mailbox.
         receiver: The provider.
         config: The agent's configuration.
@@ -140,7 +155,8 @@ class Stage:
     """
 
     clock: Clock
-    pbx: SimulatedAsterisk
+    asterisk: SimulatedAsterisk
+    threecx: SimulatedThreeCX
     box: Mailbox
     receiver: Serving
     config: Config
@@ -158,22 +174,36 @@ async def stage(folder: Path, clock: Clock) -> AsyncIterator[Stage]:
     books = folder / "provider"
     books.mkdir()
     async with (
-        SimulatedAsterisk(clock.now) as pbx,
+        SimulatedAsterisk(clock.now, trunks=TRUNKS[:1], extensions=EXTENSIONS[:30]) as asterisk,
+        SimulatedThreeCX(clock.now, clients=(OWNER,)) as threecx,
         _mailbox(clock) as (box, smtp),
         serving(books, now=clock.wall) as receiver,
     ):
         file = folder / "config.toml"
         file.write_text(
-            _CONFIG.format(agent=AGENT, ami=pbx.port, account=LEAST.username, smtp=smtp, url=receiver.url)
+            _CONFIG.format(
+                agent=AGENT,
+                ami=asterisk.port,
+                account=LEAST.username,
+                threecx=threecx.url,
+                client=OWNER.client_id,
+                smtp=smtp,
+                url=receiver.url,
+            )
         )
-        secret = folder / "ami-secret"
-        secret.touch(mode=0o600)
-        secret.write_text(LEAST.secret)
+        _keep_secret(folder / "ami-secret", LEAST.secret)
+        _keep_secret(folder / "3cx-key", OWNER.secret)
         config = load(file)
         config.agent.state_dir.mkdir(mode=0o700)
         key = keys.load_or_make(config.agent.state_dir)
         pinned = await _enrol(config, receiver, clock)
-        yield Stage(clock, pbx, box, receiver, config, key.public, pinned)
+        yield Stage(clock, asterisk, threecx, box, receiver, config, key.public, pinned)
+
+
+def _keep_secret(file: Path, secret: str) -> None:
+    """Write a secret into a file that nobody else can read."""
+    file.touch(mode=0o600)
+    file.write_text(secret)
 
 
 @asynccontextmanager

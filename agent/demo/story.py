@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from agent.app import Agent
 from agent.demo.script import CLOSES_S, DAY_S, OPENS_S
-from agent.demo.stage import Mail, Stage
-from agent.store import records
+from agent.demo.stage import CLOUD, ON_3CX, Mail, Stage
+from agent.store import ledger, records, told
+from agent.store.database import Database
 from agent.store.records import Sealed
 from meter.model import Instant, Level
+from meter.presence import FOREVER
 
 #: How often the agent itself is asked what it knows, in ms; the levels are looked at each time.
 _ASK_EVERY_MS: Final = 500
@@ -25,10 +27,11 @@ def office_clock(at_s: float) -> str:
 
 @dataclass(slots=True)
 class Tenant:
-    """One tenant as the agent sees it now. None: not known."""
+    """One tenant as the agent sees it now, and on what kind of PBX. None: not known."""
 
     id: str
     name: str
+    pbx: str
     capacity: int
     level: int | None = None
     peak: int | None = None
@@ -59,6 +62,8 @@ class Story:
         mails: How many arrived.
         letter: The one that tells of the overrun.
         finals: The sealed records of the period, by tenant, once the provider has counted them.
+        seen, told: How many legs of the 3CX its polls saw, and how many there are with its call
+            log; None: the log was not read to the end of the period yet.
         found: The agent's last answer, as `pbx-meter status` shows it; empty: not asked yet.
     """
 
@@ -72,13 +77,18 @@ class Story:
     mails: int = 0
     letter: Mail | None = None
     finals: dict[str, Sealed] = field(default_factory=dict)
+    seen: int | None = None
+    told: int | None = None
     found: dict[str, Any] = field(default_factory=dict)
     _asked_at: Instant = 0
     _place: int = 0
     _said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.tenants = {t.id: Tenant(t.id, t.name or t.id, t.capacity or 0) for t in self.stage.config.tenant}
+        self.tenants = {
+            t.id: Tenant(t.id, t.name, "3CX" if t.id == ON_3CX else "Asterisk", t.capacity or 0)
+            for t in self.stage.config.tenant
+        }
 
     @property
     def speed(self) -> float:
@@ -94,7 +104,7 @@ class Story:
 
     @property
     def linked(self) -> bool:
-        """Whether the agent follows the PBX."""
+        """Whether the agent follows both PBXs."""
         return all(link.up for link in self.agent.links)
 
     def note(self, said: str, style: str = "") -> None:
@@ -161,6 +171,7 @@ class Story:
             )
         if self.linked:
             self._once("the agent has logged in over AMI and taken its first snapshot")
+            self._once("the agent has a token of the 3CX, knows its trunks and polls it")
         if all(tenant.users is not None for tenant in self.tenants.values()):
             self._once(
                 "extensions read: " + ", ".join(f"{t.users} users of {t.name}" for t in self.tenants.values())
@@ -169,7 +180,21 @@ class Story:
             self._once("the provider has counted the first interim record and signed a receipt")
         if now >= self.closes_at:
             self._once("the billing period is over", "bold")
+            await self._look_for_told()
             await self._look_for_finals()
+
+    async def _look_for_told(self) -> None:
+        """Note that the 3CX's call log has told the whole period: its final waits for that."""
+        if self.told is not None or not self.closes_at <= self.agent.calls.known_up_to(ON_3CX) < FOREVER:
+            return
+        span = (self.opened_at or 0, self.closes_at)
+
+        def count(db: Database) -> tuple[int, int]:
+            polled = ledger.legs(db, ON_3CX, *span)
+            return len(polled), len(told.laid_over(db, polled, {CLOUD}, ON_3CX, span))
+
+        self.seen, self.told = await self.agent.store.read(count)
+        self._once(f"the 3CX's call log is read: {self.told} legs, of which polls saw {self.seen}")
 
     async def _look_for_finals(self) -> None:
         """Note the finals as they are sealed and counted."""

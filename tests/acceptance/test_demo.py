@@ -74,23 +74,29 @@ async def test_the_demo_keeps_its_promises(temporary: Path) -> None:
     assert process.returncode == 0, said
     for promised in (
         "the agent has logged in over AMI",
-        "30 users of ACME B.V., 10 users of Globex",
+        "the agent has a token of the 3CX",
+        "30 users of ACME B.V., 42 users of Globex",
         "ACME B.V. is over: ",
         "Subject: ACME B.V. zit boven de capaciteit (17 lijnen, 16 afgesproken)",
         "Er is geen enkele oproep geblokkeerd.",
         "the billing period is over",
         "/final/1 counted, with a signed receipt",
         "peaks: 19 channels, 17 calls, 17 answered; users: 30",
-        "peaks: 7 channels, 6 calls, 6 answered; users: 10",
+        "the 3CX's call log is read: ",
+        "peaks: 9 channels, 9 calls, 9 answered; users: 42",
+        "cloud: method polled, every 0.5 s: ",
+        "channels, by the 3CX's own call log 9",
+        "users 42, by the 3CX's own count 42",
         "PROVED (tamper-evident, no more):",
         "deploy/manager.d/pbx-meter.conf",
         "pbx-meter check",
     ):
         assert promised in said
     assert said.count("peaks equal what truly was") == 2
+    assert [line for line in said.splitlines() if len(line) > 80 and str(kept) not in line] == []
     assert "NOT  " not in said
     assert "\x1b" not in said
-    assert len(ports(said)) == 3
+    assert len(ports(said)) == 4
     assert "<html" in (kept / "mail.html").read_text().lower()
     assert len((kept / "records.jws").read_text().splitlines()) == len(
         (kept / "receipts.jws").read_text().splitlines()
@@ -107,7 +113,7 @@ async def test_the_demo_can_be_stopped(temporary: Path, number: signal.Signals) 
         said = b""
         while b"09:00" not in said:
             said += await process.stdout.readline()
-        assert len(left_behind(temporary, said.decode())) == 1 + 3  # its folder, its ports
+        assert len(left_behind(temporary, said.decode())) == 1 + 4  # its folder, its ports
         process.send_signal(number)
         async with asyncio.timeout(3):
             rest, _ = await process.communicate()

@@ -68,6 +68,13 @@ def _whole(answer: bytes) -> bool:
     return bool(end) and len(body) >= (int(length[1]) if length else 0)
 
 
+def _first(answer: bytes) -> bytes:
+    """Return the first of several answers: what follows its body may have been taken for another request."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: (\d+)", head)
+    return head + end + (body[: int(length[1])] if length else body)
+
+
 class Provider:
     """A real provider in a process of its own, which knows one agent."""
 
@@ -97,7 +104,7 @@ class Provider:
             line.settimeout(patience_s)
             while not _whole(answer) and (more := line.recv(65536)):
                 answer += more
-        return answer
+        return _first(answer)
 
     def is_well(self) -> bool:
         """Whether it still runs and refuses a stranger as it always does."""

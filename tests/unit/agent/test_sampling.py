@@ -77,6 +77,19 @@ async def test_a_disk_that_fails_loses_nothing(awake, office, clock) -> None:
         assert [cause for cause, *_ in await gaps(parts)][1:] == []
 
 
+async def test_a_full_disk_does_not_starve_the_watchdog(awake, office, clock) -> None:
+    """A commit that failed has ended too: the loop turns, so no watchdog makes a gap of a full disk."""
+    async with awake() as parts:
+        here = office(parts)
+        here.snapshot()
+        await disk(parts, works=False)
+        clock.advance(20_000)
+        assert parts.sampling.tried_at < clock.boot()
+        await parts.sampling.commit()
+        assert parts.sampling.disk is not None
+        assert parts.sampling.tried_at == clock.boot()
+
+
 async def test_a_bug_in_a_commit_loses_nothing(awake, office) -> None:
     """A commit that fails for a reason nobody thought of raises, and what it held is in the next one."""
     async with awake() as parts:

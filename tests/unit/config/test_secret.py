@@ -74,3 +74,25 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     """A folder where the file should be is said so, not a crash."""
     with pytest.raises(SecretError, match="can't be read"):
         resolved({"secret_file": str(tmp_path)})
+
+
+def test_what_systemd_hands_over_comes_first(tmp_path: Path) -> None:
+    """Systemd's copy of a relative file is read instead of the file; another name, and the file itself is read."""
+    given, folder = tmp_path / "credentials", tmp_path / "etc"
+    (folder / "secrets").mkdir(parents=True)
+    given.mkdir()
+    for path, text in (
+        (given / "secrets_ami", "handed over"),
+        (folder / "secrets/ami", "written"),
+        (folder / "smtp", "mail"),
+    ):
+        path.write_text(text)
+        path.chmod(0o400)
+
+    def read(name: str) -> Secret | None:
+        environ = {"CREDENTIALS_DIRECTORY": str(given)}
+        return resolve({"secret_file": name}, "secret", folder=folder, environ=environ)
+
+    assert read("secrets/ami") == Secret("handed over")
+    assert read(str(folder / "secrets/ami")) == Secret("written")
+    assert read("smtp") == Secret("mail")
