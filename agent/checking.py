@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from agent import app, configured, keys
+from agent import app, configured, keys, status
 from agent.clock import Clock
 from agent.store import ledger
 from agent.store.database import Store, StoreError
@@ -51,7 +52,8 @@ async def check(config: Config, clock: Clock) -> list[Finding]:
     found = [Finding(Mark.NOTE, "config", f"{p.key}: {p.what}", p.hint) for p in config.warnings]
     rules = configured.tenancy(config, b"check")
     found += await _state_dir(config)
-    looks = await asyncio.gather(*(_pbx(pbx, rules, clock) for pbx in config.pbx))
+    running = await status.ask(config.agent.socket)
+    looks = await asyncio.gather(*(_pbx(pbx, rules, clock, running) for pbx in config.pbx))
     for look in looks:
         found += look
     found += _tenants(config, rules)
@@ -74,7 +76,12 @@ async def _state_dir(config: Config) -> list[Finding]:
     return [Finding(Mark.FINE, "state", f"{folder} can be used")]
 
 
-async def _pbx(pbx: Asterisk | ThreeCX, rules: Tenancy, clock: Clock) -> list[Finding]:
+async def _pbx(
+    pbx: Asterisk | ThreeCX, rules: Tenancy, clock: Clock, running: dict[str, Any] | None
+) -> list[Finding]:
+    followed = running["pbxs"].get(pbx.name) if running is not None else None
+    if isinstance(pbx, ThreeCX) and followed is not None:
+        return [_followed(pbx, followed)]
     try:
         probe = await configured.connector(pbx, clock.now).probe()
     except ConnectorError as error:
@@ -87,6 +94,15 @@ async def _pbx(pbx: Asterisk | ThreeCX, rules: Tenancy, clock: Clock) -> list[Fi
         ),
         *(_listed(pbx, probe, rules) if isinstance(pbx, ThreeCX) else _asterisk(pbx, probe, rules)),
     ]
+
+
+def _followed(pbx: ThreeCX, said: dict[str, Any]) -> Finding:
+    """Return what the running agent says of a 3CX: one token lives per client, a look of our own would end its."""
+    if said["trouble"] is not None:
+        return Finding(Mark.BAD, pbx.name, f"the running agent says: {said['trouble']}", said["hint"] or "")
+    seen = f"{said['snapshots']} polls, {said['missed_polls']} missed"
+    hint = "stop the agent to have it looked over anew: a 3CX lets one program at a time use a client"
+    return Finding(Mark.FINE, pbx.name, f"the running agent follows it at {_where(pbx)}: {seen}", hint)
 
 
 def _where(pbx: Asterisk | ThreeCX) -> str:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
 import click
 import structlog
 from rich.live import Live
 
 from agent import app, checking, configured, custody, desk, evidence, keys, logs, showing
 from agent.clock import Clock
+from agent.status import ask
 from agent.store import agreements, records
 from agent.store.database import Database
 from agent.terminal import (
@@ -133,20 +133,14 @@ async def _watch(config: Config, *, as_json: bool) -> None:
 
 async def _ask(config: Config) -> dict[str, Any]:
     socket = config.agent.socket
-    try:
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session,
-            session.get("http://agent/status", timeout=aiohttp.ClientTimeout(10)) as answer,
-        ):
-            answer.raise_for_status()
-            found: dict[str, Any] = await answer.json()
-            return found
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    found = await ask(socket)
+    if found is None:
         fail(
             UNREACHABLE,
             f"no agent answers at {socket}",
             "start it: systemctl start pbx-meter, or pbx-meter run",
         )
+    return found
 
 
 @main.command()

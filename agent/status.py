@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
 
 from agent.closing import Closing
 from agent.sampling import Sampling
@@ -258,3 +258,17 @@ async def serve(path: Path, read: Callable[[], Awaitable[dict[str, Any]]]) -> we
     finally:
         os.umask(umask)
     return runner
+
+
+async def ask(path: Path) -> dict[str, Any] | None:
+    """Return what the agent that answers at a socket says of itself; None: none does."""
+    try:
+        async with (
+            ClientSession(connector=UnixConnector(str(path))) as session,
+            session.get("http://agent/status", timeout=ClientTimeout(10)) as answer,
+        ):
+            answer.raise_for_status()
+            found: dict[str, Any] = await answer.json()
+            return found
+    except (ClientError, OSError, TimeoutError):
+        return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+from agent import checking, status
 from connectors.asterisk.simulated import calls
 from connectors.asterisk.simulator import SimulatedAsterisk
 from connectors.threecx.simulated import cycles
@@ -268,5 +270,30 @@ def test_call_records_alone_give_the_figures_after_the_fact(tmp_path: Path) -> N
             assert await one.subjects() == ["lines was over its capacity (3 lines, 2 agreed)"]
             living.cancel()
             await asyncio.gather(living, return_exceptions=True)
+
+    hurried.run(main())
+
+
+def test_check_leaves_the_running_agents_token_alone(tmp_path: Path) -> None:
+    """One token lives per client: beside a running agent `check` asks the agent, not the 3CX."""
+
+    async def main() -> None:
+        async with beside(tmp_path) as one:
+            await one.pbx.asked("GET */ActiveCalls", 2)
+            now = one.parts.clock.now
+
+            async def read() -> dict[str, Any]:
+                return await one.parts.status.read(now())
+
+            answering = await status.serve(one.config.agent.socket, read)
+            asked = one.pbx.received.count("POST /connect/token")
+            found = await checking.check(one.config, one.parts.clock)
+            await answering.cleanup()
+            assert one.pbx.received.count("POST /connect/token") == asked == 1
+            assert [
+                one.said
+                for one in found
+                if one.about == "cloud" and "the running agent follows it" in one.said
+            ]
 
     hurried.run(main())
