@@ -16,6 +16,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
 
+from connectors.connector import CallsTold
 from connectors.threecx import trouble
 from connectors.threecx.calls import dn
 from connectors.threecx.client import Client
@@ -32,10 +33,15 @@ _PAGE_ROWS: Final = 500
 #: The first look back; and the most that is told at once: 3CX answers 504 to a huge period.
 _FIRST_MS: Final = 24 * 3_600_000
 _MOST_MS: Final = 2 * 3_600_000
-#: A row may be written so much after its call's end.
-SETTLE_MS: Final = 5_000
-#: A call that began between two polls began so much earlier than it was seen.
+#: What ended less than this ago is not told yet: its rows, or those of the segment that follows, come a little later.
+SETTLE_MS: Final = 15_000
+#: A row may be written so much after its call's end and is told all the same. 3CX states no bound: under load,
+#: or while its database restarts, minutes are likely. Whoever listens knows what it was told before.
+LATE_MS: Final = 15 * 60_000
+#: A call began so much earlier than polls and clocks make it.
 _BEFORE_SEEN_MS: Final = 60_000
+#: A call that ended so shortly before a poll may still be in it.
+_STILL_SHOWN_MS: Final = 5_000
 #: `SourceType` and `DestinationType` of a trunk, as a third party read it.
 _TRUNK: Final = 1
 
@@ -124,11 +130,15 @@ def told(
     bridges: bool,
     start: Instant,
     end: Instant,
+    late_from: Instant,
     up: Mapping[int, Instant],
-) -> tuple[Witnessed, ...]:
-    """Return the trunk legs of the calls that ended in `[start, end)`.
+    polled_at: Instant,
+) -> CallsTold:
+    """Return the trunk legs of the calls that ended in `[start, end)`, and again of those since `late_from`.
 
-    A call of which a poll still shows that it is up is left for later: only part of it is written yet.
+    A call that the last poll shows is left for later: only part of it is written yet. If it may have ended since,
+    the stretch ends there. Where `CallId` is not the id of `ActiveCalls`, nothing says that a call goes on behind
+    its last row: a row that is written more than `SETTLE_MS` before the next one's is told as a call's end.
 
     Args:
         segments: What was read, in any order.
@@ -136,18 +146,27 @@ def told(
         bridges: Whether bridges to other systems count as trunks.
         start: The first instant of the stretch that is told.
         end: The instant after its last.
-        up: Since when each call is up that the last poll showed, by its id.
+        late_from: From when rows of earlier calls may have come late; what ended between then and `start` is told again.
+        up: Since when each call is up, at the earliest, that the last poll showed, by its id.
+        polled_at: When that was.
     """
     ordered = sorted(segments, key=attrgetter("call", "start", "number"))
-    found: list[Witnessed] = []
+    over: list[tuple[Instant, list[Segment]]] = []
     for _, group in groupby(ordered, key=attrgetter("call")):
         call = list(group)
-        first, over = call[0], max(one.end for one in call)
-        seen = None if first.call_id is None else up.get(first.call_id)
-        lasts = seen is not None and abs(seen - first.start) <= _BEFORE_SEEN_MS
-        if start <= over < end and not lasts:
-            found += _legs(call, over, known, bridges=bridges)
-    return tuple(found)
+        last = max(one.end for one in call)
+        seen = None if call[0].call_id is None else up.get(call[0].call_id)
+        if seen is None or call[0].start < seen - _BEFORE_SEEN_MS:
+            over.append((last, call))
+        elif last >= max(start, polled_at - _STILL_SHOWN_MS):
+            end = min(end, last)
+    legs = [
+        leg
+        for last, call in over
+        if min(late_from, start) <= last < end
+        for leg in _legs(call, last, known, bridges=bridges)
+    ]
+    return CallsTold("call_log", start, end, tuple(legs))
 
 
 def _legs(call: Sequence[Segment], over: Instant, known: Directory, *, bridges: bool) -> Iterator[Witnessed]:
@@ -156,11 +175,11 @@ def _legs(call: Sequence[Segment], over: Instant, known: Directory, *, bridges: 
     inside = [
         side
         for one in call
-        for side, trunk in (
+        for side, said in (
             (one.source, one.source_is_trunk),
             (one.destination, one.destination_is_trunk),
         )
-        if side and not trunk and side not in known.trunks
+        if side and side not in known.trunks and (known.knows(side) or not said)
     ]
 
     def leg(side: str, trunk: str, part: Sequence[Segment], end: Instant, direction: Direction) -> Witnessed:
@@ -171,7 +190,9 @@ def _legs(call: Sequence[Segment], over: Instant, known: Directory, *, bridges: 
 
     def counts(side: str, said: bool) -> bool:
         trunk = known.trunks.get(side)
-        return bool(side) and (said if trunk is None else bridges or not trunk.bridge)
+        if trunk is None:  # what its type says is inferred; the 3CX's own lists are not
+            return bool(side) and said and not known.knows(side)
+        return bridges or not trunk.bridge
 
     caller = first.source if counts(first.source, first.source_is_trunk) else ""
     if caller:
@@ -200,11 +221,15 @@ class Reach:
     def span(self, since: Instant | None, until: Instant) -> tuple[Instant, Instant, Instant]:
         """Return from when to read segments, and of which `[start, end)` every ended call is then among them.
 
+        What ended up to `LATE_MS` before is whole among them, too.
+
         Args:
             since: The end of what was told before; None: nothing was.
             until: Up to when everything is written.
         """
         if since is None:
             since = until - _FIRST_MS + LONGEST_MS
-        back = self._oldest - _BEFORE_SEEN_MS if since == self._end else since - LONGEST_MS
-        return min(back, since), since, min(until, since + _MOST_MS)
+        back = since - LONGEST_MS
+        if since == self._end:
+            back = min(self._oldest, since) - _BEFORE_SEEN_MS
+        return back - LATE_MS, since, min(until, since + _MOST_MS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NoReturn
 
@@ -34,6 +34,9 @@ _APART_S: Final = 1.0
 #: Trunks are looked up again so often at most because of a number that nobody knows;
 #: and so soon after the directory could not be read.
 _AGAIN_S: Final = 60.0
+#: The call log is looked for again so often after it could not be read and the CDR output took its place.
+_LOG_AGAIN_S: Final = 3600.0
+_SECOND_MS: Final = 1000
 
 
 class ThreeCXConnector:
@@ -59,12 +62,21 @@ class ThreeCXConnector:
         self._known = directory.Directory()
         self._version = ""
         self._has_log = True
+        self._log_from: Instant | None = None  # what ended before, the CDR output may have told
+        self._log_shut = asyncio.Event()
         self._intake = (
             None
             if settings.cdr is None
-            else Intake(settings.cdr, now, self._departments_of, counts=self._is_outside)
+            else Intake(
+                settings.cdr,
+                now,
+                self._departments_of,
+                counts=self._is_outside,
+                ahead_ms=self._records_ahead_ms,
+            )
         )
         self._ahead_ms: int | None = None
+        self._records_ahead = 0
         self._missed = 0
         self._quiet_until = 0.0  # the loop's time before which the 3CX wants to be left alone
         self._look_again_at = 0.0
@@ -76,13 +88,13 @@ class ThreeCXConnector:
         """As `Connector.serve`."""
         await asyncio.sleep(self._quiet_until - asyncio.get_running_loop().time())
         try:
-            async with connected(self._settings, self._now) as line, AsyncExitStack() as stack:
+            async with connected(self._settings, self._now) as line:
                 client = self._asking(line)
                 await self._meet(client)
-                if self._intake is not None and not self._has_log:
-                    await stack.enter_async_context(self._intake)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._keep_known(client))
+                    if self._intake is not None:
+                        group.create_task(self._stand_in(self._intake, client))
                     await self._follow(client, sink)
         except trouble.Throttled as error:
             self._leave_alone(error)
@@ -114,9 +126,11 @@ class ThreeCXConnector:
             wait_ms = 0 if soon else round(self._settings.log_every_s * 1000)
             if since is not None and until - since <= wait_ms:
                 return None
+            if self._log_from is None:
+                self._log_from = 0 if self._intake is None else since or 0
             with suppress(trouble.Forbidden, trouble.Absent):
                 return await self._read_log(client, since, until)
-            self._has_log = False
+            self._log_is(readable=False)
         return None if self._intake is None else self._intake.take(since)
 
     async def probe(self) -> Probe:
@@ -137,6 +151,15 @@ class ThreeCXConnector:
         trunk = self._known.trunks.get(dn)
         return trunk is None or not trunk.bridge or self._settings.bridges
 
+    def _records_ahead_ms(self) -> int:
+        """Return how far the clock of the CDR output's whole seconds is ahead: the same until it is another second.
+
+        Otherwise a call that began as another ended would overlap it by what the difference trembles.
+        """
+        if self._ahead_ms is not None and abs(self._ahead_ms - self._records_ahead) >= _SECOND_MS:
+            self._records_ahead = round(self._ahead_ms / _SECOND_MS) * _SECOND_MS
+        return self._records_ahead
+
     def _connected(self) -> Client:
         if self._client is None:
             raise trouble.gone()
@@ -149,9 +172,22 @@ class ThreeCXConnector:
         self._known = await directory.read(client)
         if own.trunks and not self._known.trunks:
             raise trouble.trunkless(own.trunks)
-        self._has_log = True
-        if self._intake is not None:
-            self._has_log = await _has_log(client, self._now())
+        self._log_is(readable=self._intake is None or await _has_log(client, self._now()))
+
+    def _log_is(self, *, readable: bool) -> None:
+        self._has_log = readable
+        if not readable:
+            self._log_from = None
+
+    async def _stand_in(self, intake: Intake, client: Client) -> NoReturn:
+        """Let the CDR output arrive while the call log can't be read, and look for that again now and then."""
+        while True:
+            self._log_shut.clear()
+            await self._log_shut.wait()
+            async with intake:
+                while not self._has_log:
+                    await asyncio.sleep(_LOG_AGAIN_S)
+                    self._log_is(readable=await _has_log(client, self._now()))
 
     async def _keep_known(self, client: Client) -> None:
         """Read the directory again and again. One that can't be read leaves the last one in force."""
@@ -197,6 +233,8 @@ class ThreeCXConnector:
                 self.heard_at = snapshot.at
                 good_at = loop.time()
                 lost_at = good_at + _INTERVALS * self._settings.poll_s
+                if not self._has_log:  # only now is it known how far its records' clock is ahead
+                    self._log_shut.set()
                 sink((snapshot,))
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(min(rhythm.due, lost_at)):
@@ -234,16 +272,23 @@ class ThreeCXConnector:
             counts["CDR lines refused"] = self._intake.refused
         return counts
 
-    async def _read_log(self, client: Client, since: Instant | None, until: Instant) -> CallsTold:
+    async def _read_log(self, client: Client, since: Instant | None, until: Instant) -> CallsTold | None:
         first, start, end = self._reach.span(since, until)
-        up, oldest = dict(self._run.up), self._run.oldest(until)
+        up, polled_at, oldest = dict(self._run.up), self._run.at or until, self._run.oldest(until)
         segments = await calllog.read(client, first, end, self._ahead_ms or 0)
-        legs = calllog.told(
-            segments, self._known, bridges=self._settings.bridges, start=start, end=end, up=up
+        told = calllog.told(
+            segments,
+            self._known,
+            bridges=self._settings.bridges,
+            start=start,
+            end=end,
+            late_from=max(start - calllog.LATE_MS, self._log_from or 0),
+            up=up,
+            polled_at=polled_at,
         )
         if end == until:  # of an instant that is long over nobody knows what was up
-            self._reach.note(end, oldest)
-        return CallsTold("call_log", start, end, legs)
+            self._reach.note(told.end, oldest)
+        return told if told.end > told.start else None
 
 
 async def _has_log(client: Client, now: Instant) -> bool:

@@ -45,6 +45,7 @@ class Intake:
         now: The clock.
         departments_of: Gives a DN's departments, for the legs' claims.
         counts: Whether a trunk's DN counts as one: a bridge to another 3CX may not.
+        ahead_ms: How far the 3CX's clock is ahead of ours, as a line arrives, in whole seconds: what is kept is by our clock.
         look_every_s: How often a file is looked at.
         most: How many legs wait at most to be taken.
 
@@ -65,6 +66,7 @@ class Intake:
         departments_of: lines.DepartmentsOf = lines.nobodys,
         *,
         counts: Callable[[str], bool] = bool,
+        ahead_ms: Callable[[], int] = int,
         look_every_s: float = 1.0,
         most: int = MOST,
     ) -> None:
@@ -76,6 +78,7 @@ class Intake:
         self._now = now
         self._departments_of = departments_of
         self._counts = counts
+        self._ahead_ms = ahead_ms
         self._look_every_s = look_every_s
         self._layout = lines.Layout(cdr.fields, UTC if cdr.utc else None)
         self._peer = _address(cdr.peer)
@@ -230,7 +233,7 @@ class Intake:
             return
         self.lines += 1
         try:
-            found = lines.record(line.decode("utf-8", "replace"), self._layout)
+            found = lines.record(line.decode("utf-8", "replace"), self._layout).earlier(self._ahead_ms())
         except lines.Unreadable as error:
             self.refuse(str(error))
             return

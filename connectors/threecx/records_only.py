@@ -2,6 +2,9 @@
 
 Levels are known after the fact: a call is told when it ends. What is given to the sink is a
 snapshot without legs for as long as records can arrive; the calls come by `read_calls`.
+
+Their times are by the 3CX's own clock, as it wrote them: a line that comes late and a clock that is behind
+look alike, so nothing is corrected. One that is off moves calls over a period's edge by as much.
 """
 
 from __future__ import annotations

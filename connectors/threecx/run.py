@@ -13,8 +13,9 @@ from meter.model import Instant
 _REMEMBERED_POLLS: Final = 5
 #: A call met at the first poll may have been up for so long.
 LONGEST_MS: Final = 6 * 3_600_000
-#: Calls that ended are remembered for so long: the call log tells of them a little later.
-_GONE_MS: Final = 120_000
+#: Calls that ended are remembered for so long: the call log may tell of them `calllog.LATE_MS` later, and is
+#: read a little after that.
+_GONE_MS: Final = 17 * 60_000
 
 
 class Run:
@@ -25,15 +26,18 @@ class Run:
     highest, not among those shown of late, and no call is left of those shown last.
 
     Attributes:
-        name: Names the run. The first one's is the same for every agent, so that an
-            agent that was restarted goes on with the legs that it knew.
-        up: Since when each call is up, at the latest, by id.
+        name: Names the run since a restart was seen; "" until then: the same run as before, for all
+            that is known, so that an agent that was restarted goes on with the legs that it knew.
+        up: Since when each call is up, at the earliest, by id: it was in no good poll before.
+        at: When the last good poll was complete; None: there was none.
     """
 
     def __init__(self) -> None:
-        self.name = "as found"
+        self.name = ""
         self.up: dict[int, Instant] = {}
-        self._gone: list[tuple[Instant, Instant]] = []  # (since when it was up, when it was missed)
+        self.at: Instant | None = None
+        self._gone: dict[int, tuple[Instant, Instant]] = {}  # since when it was up, when it was missed
+        self._unwatched: list[tuple[Instant, Instant]] = []  # what was up only then, no poll has shown
         self._highest = 0
         self._before: dict[int, Instant | None] = {}
         self._of_late: deque[frozenset[int]] = deque(maxlen=_REMEMBERED_POLLS)
@@ -44,7 +48,7 @@ class Run:
         Args:
             calls: Its calls.
             at: When it was complete.
-            followed: Whether the poll before was good and a moment ago: what is new began since.
+            followed: Whether the poll before was a moment ago, over the same connection.
         """
         shown = {call.id: call.established for call in calls}
         old = frozenset().union(*self._of_late)
@@ -53,18 +57,32 @@ class Run:
             self.name = f"since {at}"
             self._of_late.clear()
             self._highest = 0
-            self.up, self._gone = {}, []
-        since = at if followed else at - LONGEST_MS
-        ended = [(began, at) for number, began in self.up.items() if number not in shown]
-        self._gone = [one for one in self._gone if one[1] > at - _GONE_MS] + ended
-        self.up = {number: self.up.get(number, since) for number in shown}
+            self.up, self._gone = {}, {}
+        self._up_now(shown, at, followed=followed)
         self._highest = max((self._highest, *shown))
         self._before = shown
         self._of_late.append(frozenset(shown))
 
+    def _up_now(self, shown: Iterable[int], at: Instant, *, followed: bool) -> None:
+        since = at - LONGEST_MS if self.at is None else self.at
+        # One that a poll missed is as old as it was.
+        known = {number: began for number, (began, _) in self._gone.items()} | self.up
+        gone = self._gone | {number: (began, at) for number, began in self.up.items()}
+        self.up = {number: known.get(number, since) for number in shown}
+        self._gone = {
+            number: one for number, one in gone.items() if number not in self.up and one[1] > at - _GONE_MS
+        }
+        self._unwatched = [one for one in self._unwatched if one[1] > at - _GONE_MS]
+        if not followed:
+            self._unwatched.append((since, at))
+        self.at = at
+
     def oldest(self, at: Instant) -> Instant:
-        """Return since when the oldest call is up that is, or was a moment ago; `at` if there is none."""
-        return min([at, *self.up.values(), *(began for began, _ in self._gone)])
+        """Return since when the oldest call is up that is, or was of late; `at` if there is none.
+
+        Of a time in which nobody asked, a call may have been up for all of it.
+        """
+        return min([at, *self.up.values(), *(began for began, _ in (*self._gone.values(), *self._unwatched))])
 
     def _is_left(self, number: int, shown: dict[int, Instant | None]) -> bool:
         before = self._before[number]

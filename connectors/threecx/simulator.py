@@ -206,7 +206,8 @@ class SimulatedThreeCX:
 
     def _ended(self, call: Call) -> None:
         self.log.add(call)
-        self.records.add(call)
+        for _ in range(1 if self.faults.take("cdr", only=Trouble.TWICE) is None else 2):
+            self.records.add(call)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.received.append(f"{request.method} {request.path}")
@@ -221,7 +222,7 @@ class SimulatedThreeCX:
             if spoiled is not None:
                 return spoiled
         trouble = None if fault is None else fault.trouble
-        answer = await self._proper(request, trouble)
+        answer = await self._proper(request, fault)
         body = answer.body[: len(answer.body) // 2] if trouble is Trouble.TRUNCATED else answer.body
         return self._response(request, Answer(answer.status, body, answer.kind, answer.headers))
 
@@ -243,7 +244,7 @@ class SimulatedThreeCX:
                 pass
         return None
 
-    async def _proper(self, request: web.BaseRequest, trouble: Trouble | None) -> Answer:
+    async def _proper(self, request: web.BaseRequest, fault: Fault | None) -> Answer:
         path = request.path.lower()
         address = request.remote or ""
         if path == "/connect/token" and request.method == "POST":
@@ -253,10 +254,10 @@ class SimulatedThreeCX:
         if path == "/webclient/api/login/getaccesstoken" and request.method == "POST":
             return self._door.log_in(await request.text(), address)
         if path.startswith(("/xapi/v1/", "/callcontrol")):
-            return self._guarded(request, trouble)
+            return self._guarded(request, fault)
         return NOWHERE
 
-    def _guarded(self, request: web.BaseRequest, trouble: Trouble | None) -> Answer:
+    def _guarded(self, request: web.BaseRequest, fault: Fault | None) -> Answer:
         """Answer what needs a token."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         bearer = self.tokens.bearer(token) if scheme.lower() == "bearer" else None
@@ -267,7 +268,7 @@ class SimulatedThreeCX:
             return Answer(204)
         if self.console or request.path.lower().startswith("/callcontrol"):
             return REFUSED
-        return self._api.answer(request.path[len("/xapi/v1/") :], request.query, bearer, trouble)
+        return self._api.answer(request.path[len("/xapi/v1/") :], request.query, bearer, fault)
 
     def _response(self, request: web.BaseRequest, answer: Answer) -> web.Response:
         headers = {**_HEADERS, **answer.headers, "Date": formatdate(self.shown_now() / 1000, usegmt=True)}

@@ -6,8 +6,9 @@ Rules of this file:
 - how long it lives is read from the token itself and the 3CX's clock, never from ours;
 - renewed at 80 % of its life, not more often than every 30 s; beside that once for
   each token that the 3CX refuses;
-- credentials that were refused twice alike are not shown again: a few failures more
-  and 3CX shuts this address out, its telephones too.
+- credentials that were refused twice, for whatever reasons, are not shown again, and what
+  renews a token not after its first refusal: more than three failures in all, and 3CX
+  shuts this address out, its telephones too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _RENEWED_AT: Final = 0.8
 #: More tokens than these refused unexpectedly within this time: another program takes them away.
 _MOST_SURPRISES: Final = 3
 _SURPRISES_WITHIN_S: Final = 600.0
+#: Then a new one is asked for so seldom: it takes the other program's away.
+_TRUCE_S: Final = 60.0
 
 _SAFE: Final = re.compile(r"[\x21-\x7e]{1,16384}")
 
@@ -144,12 +147,15 @@ class Tokens:
         self._refusals = 0
         self._blamed: Token | None = None
         self._surprises: deque[float] = deque()
+        self._truce_until = 0.0
+        self._spent = ""  # what renewed a token until it was refused
 
     async def current(self, line: Line) -> Token:
         """Return the token to carry, a new one if it is time for it.
 
         Raises:
-            Denied: The credentials are refused; or were, twice alike, and are not shown again.
+            Denied: The credentials are refused; or were, twice, and are not shown again; or tokens
+                were refused unexpectedly too often a moment ago.
             Unreachable: No answer, and there is no token that may still be good.
             Garbled: An answer that can't be understood, likewise.
         """
@@ -157,6 +163,8 @@ class Tokens:
             held, at = self._held, _loop_s()
             if held is not None and (not held.due(at) or at < self._next_try):
                 return held
+            if held is None and at < self._truce_until:
+                raise trouble.fought_over(self._settings.access)
             try:
                 return await self._get(line)
             except (Unreachable, Garbled):
@@ -186,6 +194,8 @@ class Tokens:
         while self._surprises and self._surprises[0] <= at - _SURPRISES_WITHIN_S:
             self._surprises.popleft()
         if len(self._surprises) > _MOST_SURPRISES:
+            self._held = None  # it is dead
+            self._truce_until = max(self._truce_until, self._surprises[-1] + _TRUCE_S)
             raise trouble.fought_over(self._settings.access)
 
     async def _get(self, line: Line) -> Token:
@@ -204,8 +214,7 @@ class Tokens:
         except trouble.Foreign:
             raise  # nobody was refused
         except Denied as error:
-            alike = self._refusal is not None and str(self._refusal) == str(error)
-            self._refusal, self._refusals = error, self._refusals + 1 if alike else 1
+            self._refusal, self._refusals = error, self._refusals + 1
             raise
         self._refusal, self._refusals = None, 0
         self._held = replace(given, given_at=_loop_s())
@@ -213,11 +222,12 @@ class Tokens:
 
     async def _of_user(self, line: Line) -> Token:
         """Renew the user's token, or else log the user in."""
-        if self._held is not None and self._held.refresh:
+        if self._held is not None and self._held.refresh not in {"", self._spent}:
             form = {"client_id": "Webclient", "grant_type": "refresh_token"}
             answer = await line.ask_for_token(form, refresh=self._held.refresh)
             if answer.status not in _REFUSED:
                 return self._given(answer, refresh=self._held.refresh)
+            self._spent = self._held.refresh
         answer = await line.log_in(self._settings.username, self._settings.secret)
         body = _read(answer)
         refusal = _refusal(answer, body)

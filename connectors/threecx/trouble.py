@@ -83,7 +83,7 @@ def refused(access: Access) -> Denied:
 
 
 def stopped(before: ConnectorError) -> Denied:
-    """Asked twice, refused twice alike: a third time would only bring the blacklist nearer."""
+    """Asked twice, refused twice: a third time would only bring the blacklist nearer."""
     return Denied(
         f"{before} It did so twice, so it is not asked again: a few more failures and 3CX blacklists this address.",
         hint=f"{before.hint} Then restart the agent.",

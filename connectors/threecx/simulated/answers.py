@@ -12,7 +12,7 @@ from connectors.threecx.simulated import calllog, cdr, states
 from connectors.threecx.simulated.calllog import CallLog
 from connectors.threecx.simulated.entities import SETS, Entities
 from connectors.threecx.simulated.exchange import Exchange
-from connectors.threecx.simulated.faults import Trouble
+from connectors.threecx.simulated.faults import Fault, Trouble
 from connectors.threecx.simulated.filters import Invalid
 from connectors.threecx.simulated.odata import EntitySet, Page, page, single
 from connectors.threecx.simulated.states import Self
@@ -84,7 +84,7 @@ class Api:
     page_size: int
 
     def answer(
-        self, path: str, query: Mapping[str, str], bearer: Bearer, trouble: Trouble | None = None
+        self, path: str, query: Mapping[str, str], bearer: Bearer, fault: Fault | None = None
     ) -> Answer:
         """Answer a GET.
 
@@ -92,12 +92,12 @@ class Api:
             path: Behind `/xapi/v1/`, unescaped.
             query: The options of the URI.
             bearer: Who asks.
-            trouble: `EMPTY` or `SHIFTED`, if that is to happen to the rows.
+            fault: What is to happen to the rows, if anything is: `EMPTY`, `SHIFTED`, `LACKING`, `LATE_ROWS`, `PIECEMEAL`.
         """
         if not self._may(bearer):
             return REFUSED
         try:
-            return self._found(path, query, bearer, trouble)
+            return self._found(path, query, bearer, fault)
         except Invalid as error:
             return complaint(str(error))
 
@@ -106,12 +106,13 @@ class Api:
             return False
         return bearer.role in _SYSTEM | _DEPARTMENT
 
-    def _found(self, path: str, query: Mapping[str, str], bearer: Bearer, trouble: Trouble | None) -> Answer:
+    def _found(self, path: str, query: Mapping[str, str], bearer: Bearer, fault: Fault | None) -> Answer:
+        trouble = None if fault is None else fault.trouble
         low = path.lower()
         if low == "activecalls" or low in _SET_NAMES:
             return self._rows(self._set(low, bearer), query, trouble)
         if (function := re.fullmatch(r"(?i)reportcalllogdata/pbx\.getcalllogdata\((.*)\)", path)) is not None:
-            return self._call_log(function[1], query, bearer, trouble)
+            return self._call_log(function[1], query, bearer, fault)
         if (key := re.fullmatch(r"(\w+)\((?:number='([^']*)'|(\d+))\)", low)) is not None:
             return self._by_key(key, query, bearer)
         if (by := re.fullmatch(r"users/pbx\.getbynumber\(number='([^']*)'\)", low)) is not None:
@@ -155,9 +156,7 @@ class Api:
         name = _SET_NAMES[low]
         return self.entities.set(name) if bound is None else self.entities.of_department(name, bound)
 
-    def _call_log(
-        self, text: str, query: Mapping[str, str], bearer: Bearer, trouble: Trouble | None
-    ) -> Answer:
+    def _call_log(self, text: str, query: Mapping[str, str], bearer: Bearer, fault: Fault | None) -> Answer:
         given = calllog.parameters(text)
         if given is None:
             return NOWHERE
@@ -167,7 +166,15 @@ class Api:
             first, last = calllog.bound(given["periodfrom"]), calllog.bound(given["periodto"])
         except ValueError:
             return FAILED
-        return self._rows(self.log.between(first, last), query, trouble, max_top=_MAX_REPORT)
+        trouble = None if fault is None else fault.trouble
+        now, ended_by, more = self.exchange.now(), None, []
+        if trouble is Trouble.PIECEMEAL:
+            up, ahead_ms = self.exchange.up.values(), self.exchange.ahead_ms
+            more = [row for call in up for row in self.log.so_far(call, now, ahead_ms)]
+        elif fault is not None and trouble is Trouble.LATE_ROWS:
+            ended_by = now - round((fault.seconds or 0) * 1000)
+        rows = self.log.between(first, last, ended_by=ended_by, more=more)
+        return self._rows(rows, query, trouble, max_top=_MAX_REPORT)
 
     def _by_key(self, key: re.Match[str], query: Mapping[str, str], bearer: Bearer) -> Answer:
         name, number, row_id = key.groups()
@@ -194,7 +201,9 @@ class Api:
         rows = what.rows
         if trouble is Trouble.EMPTY:
             rows = ()
-        elif trouble is Trouble.SHIFTED and int(query.get("$skip", "0") or 0) > 0:
+        elif trouble is Trouble.LACKING or (
+            trouble is Trouble.SHIFTED and int(query.get("$skip", "0") or 0) > 0
+        ):
             rows = rows[1:]
         what = EntitySet(what.name, what.type, rows, what.fields, what.navigations)
         found = page(what, query, page_size=self.page_size, max_top=max_top)

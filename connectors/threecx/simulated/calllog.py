@@ -1,6 +1,6 @@
 """The call log of a simulated 3CX: `ReportCallLogData/Pbx.GetCallLogData(...)`.
 
-Several rows a call, one for each segment, under one CallHistoryId; ended calls only.
+Several rows a call, one for each segment, under one CallHistoryId; ended calls only (unless a fault wants it otherwise).
 The numbers of SourceType and DestinationType are those that a third party uses for
 CallHistoryView (0 extension, 1 trunk, 5 voice mail, 6 IVR, 7 queue, 12 end of call);
 those of the ring group and the parking are ours.
@@ -9,9 +9,10 @@ those of the ring group and the parking are ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from connectors.threecx.simulated.directory import Kind
 from connectors.threecx.simulated.odata import EntitySet
@@ -54,6 +55,10 @@ _FIELDS: Final = frozenset(
 )
 
 
+#: When it starts by the 3CX's clock, when its call ended, and what it shows.
+_Row: TypeAlias = tuple[Instant, Instant, dict[str, Any]]
+
+
 class CallLog:
     """The rows of all calls that have ended.
 
@@ -63,20 +68,43 @@ class CallLog:
 
     def __init__(self, *, same_call_id: bool = True) -> None:
         self._same = same_call_id
-        self._rows: list[tuple[Instant, dict[str, Any]]] = []
+        self._rows: list[_Row] = []
 
     def add(self, call: Call) -> None:
         """Write an ended call down."""
-        parts = segments(call)
+        over = call.end or 0
+        self._rows += [
+            (start, over, row) for start, row in self._written(call, segments(call), call.ahead_ms)
+        ]
+
+    def between(
+        self, first: Instant, last: Instant, *, ended_by: Instant | None = None, more: Sequence[_Row] = ()
+    ) -> EntitySet:
+        """Return the rows that start in `[first, last]`, by the 3CX's clock.
+
+        Args:
+            first: Of the period that is asked for.
+            last: Likewise.
+            ended_by: Calls that ended later are not written yet; None: all are.
+            more: Rows beside those of ended calls.
+        """
+        written = [one for one in self._rows if ended_by is None or one[1] <= ended_by]
+        rows = [row for start, _, row in (*written, *more) if first <= start <= last]
+        return EntitySet("Collection(Pbx.CallLogData)", "CallLogData", rows, _FIELDS)
+
+    def so_far(self, call: Call, at: Instant, ahead_ms: int) -> list[_Row]:
+        """Return the rows of those segments of a call that is still up that have ended."""
+        begun = replace(call, end=at, phases=[phase for phase in call.phases if phase.at < at])
+        parts = [part for part in segments(begun) if part.end < at] if begun.phases else []
+        return [(start, at, row) for start, row in self._written(call, parts, ahead_ms)]
+
+    def _written(
+        self, call: Call, parts: Sequence[Segment], ahead_ms: int
+    ) -> Iterator[tuple[Instant, dict[str, Any]]]:
         queued = any(part.callee.kind is Kind.QUEUE for part in parts)
         for number, part in enumerate(parts, start=1):
-            start = part.start + call.ahead_ms
-            self._rows.append((start, self._row(call, part, number, start, queued=queued)))
-
-    def between(self, first: Instant, last: Instant) -> EntitySet:
-        """Return the rows that start in `[first, last]`, by the 3CX's clock."""
-        rows = [row for start, row in self._rows if first <= start <= last]
-        return EntitySet("Collection(Pbx.CallLogData)", "CallLogData", rows, _FIELDS)
+            start = part.start + ahead_ms
+            yield start, self._row(call, part, number, start, queued=queued)
 
     def _row(self, call: Call, part: Segment, number: int, start: Instant, *, queued: bool) -> dict[str, Any]:
         main = call if call.main is None else call.main

@@ -23,6 +23,10 @@ class Trouble(StrEnum):
     TRUNCATED = "truncated"  #: half of the proper answer, as if it were whole
     EMPTY = "empty"  #: an entity set without rows, as a role without scope gets it
     SHIFTED = "shifted"  #: a page after the first lacks its first row: one before it has gone meanwhile
+    LACKING = "lacking"  #: an entity set without its first row, as if it were whole
+    LATE_ROWS = "late_rows"  #: the call log shows each row `seconds` after its call's end only
+    PIECEMEAL = "piecemeal"  #: the call log shows each row as its segment ends, while its call is still up
+    TWICE = "twice"  #: every CDR line is written twice (path `cdr`)
 
 
 @dataclass(slots=True)
@@ -60,9 +64,11 @@ class Faults:
         """Let everything go well again. What hangs, hangs on until its connection ends."""
         self._faults.clear()
 
-    def take(self, path: str) -> Fault | None:
-        """Return what goes wrong with this request, and count it; None: nothing does."""
+    def take(self, path: str, only: Trouble | None = None) -> Fault | None:
+        """Return what goes wrong with this request, and count it; None: nothing does, or nothing of this sort."""
         for fault in self._faults:
+            if only not in {None, fault.trouble}:
+                continue
             if fault.times != 0 and fnmatchcase(path.lower(), fault.path):
                 if fault.times is not None:
                     fault.times -= 1

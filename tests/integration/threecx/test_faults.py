@@ -5,6 +5,7 @@ import datetime as dt
 import hashlib
 import ipaddress
 import ssl
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -12,16 +13,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from connectors.errors import Denied, Garbled, Unreachable
-from connectors.threecx.settings import Access
+from connectors.threecx.connector import ThreeCXConnector
+from connectors.threecx.settings import Access, Settings
 from connectors.threecx.simulated.cycles import begin
 from connectors.threecx.simulated.directory import User
 from connectors.threecx.simulated.faults import Trouble
 from connectors.threecx.simulator import ADMIN, Client, SimulatedThreeCX
 from connectors.threecx.trouble import Absent, Forbidden, Foreign, Throttled
 from meter.model import Cause
-from tests.contract.conftest import serving
+from tests.contract.conftest import Clock, Heard, serving
+from tests.threecx import hurried
 
-CALLS, TOKEN = "*/activecalls", "POST /connect/token"
+CALLS, TOKEN, LOGIN = "*/activecalls", "POST /connect/token", "POST /webclient/api/Login/GetAccessToken"
 
 
 async def ended(connector, heard):
@@ -182,22 +185,59 @@ async def test_a_voided_token_is_replaced_once(pbx, follower, heard):
     assert pbx.received.count(TOKEN) == 2
 
 
+async def fought(pbx, connector, heard):
+    """Take every token away after a poll until the connector gives up; return why it did."""
+    async with serving(connector, heard) as task:
+        async with asyncio.timeout(10):
+            while not task.done():
+                async with asyncio.TaskGroup() as group:
+                    polls = sum(one.endswith("/ActiveCalls") for one in pbx.received)
+                    arrival = group.create_task(pbx.asked("*/ActiveCalls", polls + 1))
+                    await asyncio.wait([task, arrival], return_when=asyncio.FIRST_COMPLETED)
+                    arrival.cancel()
+                pbx.tokens.void(ADMIN.client_id)
+    return task.result()
+
+
 async def test_two_programs_on_one_client_are_recognised(pbx, follower, heard):
     """Another program takes the token again and again: after three times it is said, and not fought on."""
     connector = follower(pbx)
-    for _ in range(2):
-        async with serving(connector, heard) as task:
-            async with asyncio.timeout(10):
-                while not task.done():
-                    pbx.tokens.void(ADMIN.client_id)
-                    asked = len(pbx.received)
-                    await pbx.asked("*", asked + 1)
-                    await asyncio.wait([task], timeout=0.05)
-        fault = task.result()
-        assert isinstance(fault, Denied)
-        assert "another program uses this Client ID" in str(fault)
-        assert "one client for this agent alone" in fault.hint
-        assert pbx.received.count(TOKEN) == 4
+    fault = await fought(pbx, connector, heard)
+    assert isinstance(fault, Denied)
+    assert "another program uses this Client ID" in str(fault)
+    assert "one client for this agent alone" in fault.hint
+    assert pbx.received.count(TOKEN) == 4
+    asked = len(pbx.received)
+    assert str(await ended(connector, heard)) == str(fault)
+    assert len(pbx.received) == asked
+
+
+def test_when_the_other_program_is_gone_it_is_followed_again():
+    """Once a minute, and no more often, a token is asked for again; as soon as it is left alone, all is well."""
+
+    async def play():
+        loop, clock, heard = asyncio.get_running_loop(), Clock(), Heard()
+        async with SimulatedThreeCX(clock) as pbx:
+            settings = Settings(
+                url=pbx.url, username=ADMIN.client_id, secret=ADMIN.secret, poll_s=1, answer_timeout_s=5
+            )
+            connector = ThreeCXConnector("cloud", settings, clock)
+            assert isinstance(await fought(pbx, connector, heard), Denied)
+            began, asked = loop.time(), pbx.received.count(TOKEN)
+            while loop.time() < began + 50:
+                assert isinstance(await ended(connector, heard), Denied)
+                await asyncio.sleep(10)
+            assert pbx.received.count(TOKEN) == asked
+            await asyncio.sleep(began + 61 - loop.time())
+            assert isinstance(await fought(pbx, connector, heard), Denied)  # it is still there
+            assert pbx.received.count(TOKEN) == asked + 1
+            await asyncio.sleep(61)
+            told = len(heard.events)
+            async with serving(connector, heard):
+                await heard.snapshots(told + 5)
+            assert pbx.received.count(TOKEN) == asked + 2
+
+    hurried.run(play())
 
 
 async def test_a_token_that_is_refused_at_once_is_said(pbx, follower, heard):
@@ -239,6 +279,25 @@ async def test_a_refused_user_is_shown_twice_and_no_more(pbx, follower, heard):
     for _ in range(5):
         assert isinstance(await ended(connector, heard), Denied)
     assert len(pbx.received) == 2
+
+
+async def test_a_user_whose_password_changed_fails_three_times_and_no_more(clock, follower, heard):
+    """A refused renewal is not tried again, and two refused log-ins are enough, for whatever reasons: no blacklist."""
+    who = User("100", role="system_owners", password="only-for-simulations")
+    async with SimulatedThreeCX(clock, users=(who,)) as pbx:
+        connector = follower(pbx, access=Access.USER_LOGIN, username="100", secret="only-for-simulations")
+        async with serving(connector, heard):
+            await heard.snapshots(1)
+        pbx.tokens.forget()
+        pbx.faults.add(Trouble.UNAUTHORIZED, "/connect/token")
+        asked = len(pbx.received)
+        pbx.directory.users = (replace(who, password="another"),)
+        assert "password" in str(await ended(connector, heard))
+        pbx.directory.users = (replace(who, enabled=False),)
+        assert "locked" in str(await ended(connector, heard))
+        for _ in range(3):
+            assert "not asked again" in str(await ended(connector, heard))
+        assert [one for one in pbx.received[asked:] if one.startswith("POST")] == [TOKEN, LOGIN, LOGIN]
 
 
 async def test_an_address_that_is_shut_out_is_told_where_to_look(pbx, follower, heard):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.threecx.calllog import Reach, Segment, segment, told
+from connectors.threecx.calllog import LATE_MS, Reach, Segment, segment, told
 from connectors.threecx.directory import Department, Directory, Trunk
 from connectors.threecx.instants import instant
 from connectors.threecx.run import LONGEST_MS
@@ -44,9 +44,23 @@ def row(number=1, source="10000", destination="100", start="2026-09-12T14:03:11.
     } | more
 
 
-def legs(*rows, start=AT - DAY_MS, end=AT + DAY_MS, up=None, bridges=False, ahead_ms=0):
+def reading(*rows, start=AT - DAY_MS, end=AT + DAY_MS, up=None, polled_at=None, bridges=False, ahead_ms=0):
     segments = [segment(one, ahead_ms) for one in rows]
-    return told(segments, KNOWN, bridges=bridges, start=start, end=end, up=up or {})
+    polled_at = end if polled_at is None else polled_at
+    return told(
+        segments,
+        KNOWN,
+        bridges=bridges,
+        start=start,
+        end=end,
+        late_from=start - LATE_MS,
+        up=up or {},
+        polled_at=polled_at,
+    )
+
+
+def legs(*rows, **how):
+    return reading(*rows, **how).legs
 
 
 def test_an_inbound_call_is_one_leg():
@@ -126,19 +140,53 @@ def test_a_trunk_that_is_gone_is_still_one():
     assert legs(row(1, "10009", "100", SourceType=0)) == ()
 
 
+def test_a_number_that_the_3cx_lists_as_something_else_is_no_trunk():
+    """An extension or a queue that a row types as a trunk is inside all the same: no leg, and it says whose the call is."""
+    assert legs(row(1, "101", "100", SourceType=1)) == ()
+    assert legs(row(1, "101", "8003", DestinationType=1)) == ()
+    (leg,) = legs(row(1, "10000", "101", DestinationType=1))
+    assert (leg.endpoint, leg.claims.departments) == ("3CX/10000", SALES)
+
+
 def test_each_call_is_told_in_the_stretch_in_which_it_ends():
-    """A call that ended before or at the end of the stretch, or after, belongs to another reading."""
+    """A call that ended at the end of the stretch, or after, belongs to another reading; one before it is told again."""
     end = AT + 6_200 + 72_577
     assert len(legs(row(), start=end, end=end + 1)) == 1
-    assert legs(row(), start=end + 1, end=end + 2) == ()
     assert legs(row(), start=AT, end=end) == ()
+    assert legs(row(), start=end + LATE_MS + 1, end=end + LATE_MS + 2) == ()
+
+
+def test_a_row_that_was_written_late_is_told_by_the_next_reading():
+    """A row that came after the stretch of its call was told is told with the next one, up to a quarter of an hour."""
+    end = AT + 6_200 + 72_577
+    assert len(legs(row(), start=end + 1, end=end + HOUR_MS)) == 1
+    assert len(legs(row(), start=end + LATE_MS, end=end + HOUR_MS)) == 1
 
 
 def test_a_call_that_is_still_up_is_left_for_later():
     """Rows of a call that polls still show are a part of it; another call that once had its id is not held back."""
-    assert legs(row(), up={708: AT + 2_000}) == ()
+    assert legs(row(), up={708: AT - 2_000}) == ()
+    assert legs(row(), up={708: AT - HOUR_MS}) == ()
     assert len(legs(row(), up={708: AT + HOUR_MS})) == 1
-    assert len(legs(row(), up={709: AT + 2_000})) == 1
+    assert len(legs(row(), up={709: AT - 2_000})) == 1
+
+
+def test_a_call_that_may_have_ended_since_the_last_poll_ends_the_stretch():
+    """The stretch ends where such a call did: a later one is told by the next reading, and so is this one."""
+    over = AT + 6_200 + 72_577
+    later = row(CallHistoryId="another", CallId=709, start="2026-09-12T14:03:12.120Z")
+    found = reading(row(), later, up={708: AT - 2_000}, end=over + 10_000, polled_at=over + 1_000)
+    assert (found.start, found.end, found.legs) == (AT - DAY_MS, over, ())
+    again = reading(row(), later, start=found.end, end=over + 70_000)
+    assert {leg.call for leg in again.legs} == {row()["CallHistoryId"], "another"}
+
+
+def test_a_call_that_goes_on_after_its_last_row_holds_nobody_up():
+    """Shown by a poll long after its last row, a call is up for certain: others are told, and it when it is over."""
+    other = row(CallHistoryId="another", CallId=709)
+    found = reading(row(), other, up={708: AT - 2_000}, end=AT + HOUR_MS)
+    assert found.end == AT + HOUR_MS
+    assert {leg.call for leg in found.legs} == {"another"}
 
 
 def test_instants_are_by_our_clock():
@@ -166,32 +214,32 @@ def test_any_row_is_a_segment_or_an_error(broken):
     except ValueError:
         return
     assert isinstance(one, Segment)
-    told([one], KNOWN, bridges=True, start=0, end=AT * 2, up={})
+    told([one], KNOWN, bridges=True, start=0, end=AT * 2, late_from=0, up={}, polled_at=AT)
 
 
 def test_the_first_reading_looks_back_a_day():
     """At first a day is read back; what is promised begins six hours later, as longer calls may have begun before."""
     start = AT - DAY_MS + LONGEST_MS
-    assert Reach().span(None, AT) == (AT - DAY_MS, start, start + 2 * HOUR_MS)
+    assert Reach().span(None, AT) == (AT - DAY_MS - LATE_MS, start, start + 2 * HOUR_MS)
 
 
 def test_a_reading_reaches_back_to_the_oldest_call_that_was_up():
-    """The next reading looks back to the oldest call that was up when the last one ended, and a minute more."""
+    """The next reading looks back to the oldest call that was up when the last one ended, and to what may be late."""
     reach = Reach()
     reach.note(AT, AT - HOUR_MS)
-    assert reach.span(AT, AT + HOUR_MS) == (AT - HOUR_MS - 60_000, AT, AT + HOUR_MS)
+    assert reach.span(AT, AT + HOUR_MS) == (AT - HOUR_MS - 60_000 - LATE_MS, AT, AT + HOUR_MS)
     reach.note(AT, AT)
-    assert reach.span(AT, AT + HOUR_MS) == (AT - 60_000, AT, AT + HOUR_MS)
+    assert reach.span(AT, AT + HOUR_MS) == (AT - 60_000 - LATE_MS, AT, AT + HOUR_MS)
 
 
 def test_a_reading_after_somebody_elses_looks_back_six_hours():
     """After a restart of the agent nothing is known of the calls that were up."""
-    assert Reach().span(AT, AT + 1) == (AT - LONGEST_MS, AT, AT + 1)
+    assert Reach().span(AT, AT + 1) == (AT - LONGEST_MS - LATE_MS, AT, AT + 1)
 
 
 def test_a_long_absence_is_read_in_pieces():
     """3CX answers 504 to a huge period: two hours at a time are told."""
-    assert Reach().span(AT, AT + 7 * DAY_MS) == (AT - LONGEST_MS, AT, AT + 2 * HOUR_MS)
+    assert Reach().span(AT, AT + 7 * DAY_MS) == (AT - LONGEST_MS - LATE_MS, AT, AT + 2 * HOUR_MS)
 
 
 @pytest.mark.parametrize(

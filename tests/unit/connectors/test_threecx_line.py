@@ -8,7 +8,6 @@ import pytest
 
 from connectors.errors import ConnectorError, Denied
 from connectors.threecx import line, trouble
-from connectors.threecx.calllog import SETTLE_MS
 from connectors.threecx.line import Line, Resource, connected
 from connectors.threecx.polling import Rhythm
 from connectors.threecx.settings import Access, Settings
@@ -181,8 +180,3 @@ def test_too_many_requests_slow_it_down():
     assert rhythm.due == 200.0
     rhythm.throttle(170.0, 1e9)
     assert rhythm.due == 770.0
-
-
-def test_the_log_settles_before_it_is_told():
-    """The end of a reading lies a few seconds back: rows are written at a call's end."""
-    assert SETTLE_MS == 5_000

@@ -1,11 +1,22 @@
 """Which run of a 3CX it is, told by call ids alone."""
 
+from connectors.threecx.calllog import LATE_MS
 from connectors.threecx.calls import Call
 from connectors.threecx.run import LONGEST_MS, Run
 
 
 def calls(*ids, established=None):
     return [Call(number, "10000", "100", "Talking", established, None) for number in ids]
+
+
+def test_the_run_has_no_name_until_a_restart_is_seen():
+    """An agent that was restarted claims no other run than before; a restart that it sees is told by its instant."""
+    run = Run()
+    run.see(calls(200), 1, followed=False)
+    assert run.name == ""
+    run.see(calls(1), 2, followed=True)
+    assert run.name == "since 2"
+    assert Run().name == ""
 
 
 def test_growing_ids_are_one_run():
@@ -60,24 +71,48 @@ def test_a_late_row_beside_a_call_that_goes_on_is_no_restart():
 
 
 def test_since_when_calls_are_up():
-    """A call is up since the poll that met it first; one met in the first poll may have been up for hours."""
+    """A call is up since the good poll before the one that met it; one of the first poll may have been up for hours."""
     run = Run()
     run.see(calls(1), 10_000_000_000, followed=False)
     run.see(calls(1, 2), 10_000_002_000, followed=True)
     run.see(calls(2), 10_000_004_000, followed=True)
-    assert run.up == {2: 10_000_002_000}
-    run.see(calls(2, 3), 10_000_006_000, followed=False)
-    assert run.up == {2: 10_000_002_000, 3: 10_000_006_000 - LONGEST_MS}
+    assert run.up == {2: 10_000_000_000}
+    run.see(calls(2, 3), 10_000_060_000, followed=False)
+    assert run.up == {2: 10_000_000_000, 3: 10_000_004_000}
+    first = Run()
+    first.see(calls(1), 10_000_000_000, followed=False)
+    assert first.up == {1: 10_000_000_000 - LONGEST_MS}
+
+
+def test_a_call_that_polls_missed_is_as_old_as_it_was():
+    """A row that some answers lacked is of the same call: it began no later for that."""
+    run = Run()
+    run.see(calls(1), 10_000_000, followed=True)
+    run.see(calls(1, 2), 10_002_000, followed=True)
+    for at in (10_004_000, 10_006_000):
+        run.see(calls(1), at, followed=True)
+    run.see(calls(1, 2), 10_008_000, followed=True)
+    assert run.up[2] == 10_000_000
 
 
 def test_the_oldest_call_is_remembered_a_while_after_its_end():
-    """A long call that ended a moment ago still says how far back the call log must be read; later it does not."""
+    """A long call that ended of late still says how far back the call log must be read; later it does not."""
     run = Run()
-    run.see(calls(1), 1_000_000, followed=True)
+    run.see([], 1_000_000, followed=True)
+    run.see(calls(1), 1_002_000, followed=True)
     run.see(calls(2), 2_000_000, followed=True)
     assert run.oldest(2_000_000) == 1_000_000
-    run.see(calls(2), 2_100_000, followed=True)
-    assert run.oldest(2_100_000) == 1_000_000
-    run.see(calls(2), 2_200_000, followed=True)
-    assert run.oldest(2_200_000) == 2_000_000
+    run.see(calls(2), 2_000_000 + LATE_MS + 60_000, followed=True)
+    assert run.oldest(3_000_000) == 1_000_000
+    run.see(calls(2), 2_000_000 + LATE_MS + 180_000, followed=True)
+    assert run.oldest(3_200_000) == 1_002_000
     assert Run().oldest(7) == 7
+
+
+def test_what_nobody_watched_is_remembered_as_a_call_that_long():
+    """A call may have been up for all of the time between two connections, and no poll shows it."""
+    run = Run()
+    run.see([], 1_000_000, followed=True)
+    run.see([], 9_000_000, followed=False)
+    run.see([], 9_002_000, followed=True)
+    assert run.oldest(9_002_000) == 1_000_000

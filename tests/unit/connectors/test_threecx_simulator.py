@@ -588,6 +588,62 @@ async def test_a_list_that_moves_between_pages(visitor, clock):
     assert said["@odata.count"] == 149
 
 
+async def test_an_answer_that_lacks_a_call(visitor, clock):
+    """Once the first call is missing, and counted by nobody; the next answer has it again."""
+    for _ in range(2):
+        cycles.begin(visitor.pbx.exchange, "inbound")
+    clock.at += 10_000
+    visitor.pbx.faults.add(Trouble.LACKING, "*/activecalls", times=1)
+    _, said = await visitor.ask("ActiveCalls?$count=true")
+    assert ([row["Id"] for row in said["value"]], said["@odata.count"]) == ([2], 1)
+    assert [row["Id"] for row in await visitor.rows("ActiveCalls")] == [1, 2]
+
+
+async def test_rows_that_are_written_late(visitor, clock):
+    """The log has a call's rows two minutes after its end, and not before."""
+    visitor.pbx.faults.add(Trouble.LATE_ROWS, "*calllog*", seconds=120)
+    call = cycles.begin(visitor.pbx.exchange, "inbound", ring_s=1, talk_s=10)
+    clock.at = call.end + 119_999
+    assert await visitor.rows(LOG) == []
+    clock.at += 1
+    assert len(await visitor.rows(LOG)) == 1
+
+
+async def test_rows_that_are_written_piece_by_piece(visitor, clock):
+    """While a call is up, the log has the rows of the segments that ended; in the end they are the same rows."""
+    visitor.pbx.faults.add(Trouble.PIECEMEAL, "*calllog*")
+    cycles.begin(visitor.pbx.exchange, "queue", ring_s=10, talk_s=60)
+    seen = []
+    while not seen or visitor.pbx.exchange.up:
+        seen.append(await visitor.rows(LOG))
+        clock.at += 1_000
+    whole = await visitor.rows(LOG)
+    numbers = [len(rows) for rows in seen]
+    assert numbers == sorted(numbers)
+    assert (numbers[0], 1 in numbers, len(whole)) == (0, True, numbers[-1])
+    assert len(whole) > 1
+    said = ("CallHistoryId", "SegmentId", "StartTime", "SourceDn", "DestinationDn", "TalkingDuration")
+    for rows in seen:
+        assert [[row[name] for name in said] for row in rows] == [
+            [row[name] for name in said] for row in whole[: len(rows)]
+        ]
+
+
+async def test_lines_that_are_written_twice(clock, tmp_path):
+    """CDR lines come twice while that is wrong, and requests over HTTP take nothing of it away."""
+    file = tmp_path / "cdr.log"
+    async with SimulatedThreeCX(clock, cdr=("file", file)) as pbx:
+        pbx.faults.add(Trouble.CUT, times=1)
+        pbx.faults.add(Trouble.TWICE, "cdr", times=1)
+        for _ in range(2):
+            cycles.begin(pbx.exchange, "inbound")
+            clock.at += 100_000
+            await pbx.advance()
+        assert pbx.faults.take("/xapi/v1/Defs").trouble is Trouble.CUT
+    lines = [line.split(",")[0] for line in file.read_text().splitlines()]
+    assert lines == ["Call 1", "Call 1", "Call 2"]
+
+
 async def test_its_clock_is_another(clock, session):
     """Minutes ahead, and then back: ServerNow, tokens and call log follow the 3CX's clock, the truth does not."""
     async with SimulatedThreeCX(clock, ahead_ms=180_000) as pbx:
