@@ -14,9 +14,8 @@ from connectors.threecx.simulated.faults import Trouble
 from connectors.threecx.simulator import ADMIN
 from meter.model import Level
 from meter.periods import Period
-from tests.asterisk.configuration import free_port
 from tests.threecx import hurried
-from tests.threecx.around import BEGIN, PERIOD_MS, LoopClock, beside
+from tests.threecx.around import BEGIN, PERIOD_MS, LoopClock, beside, listening_port
 
 
 def test_a_period_is_sealed_and_corrected_once_the_last_call_is_told(tmp_path: Path) -> None:
@@ -224,7 +223,7 @@ def test_call_records_alone_give_the_figures_after_the_fact(tmp_path: Path) -> N
 
     The record says how it was watched, and the notice that it came late.
     """
-    port = free_port("127.0.0.1")
+    port = listening_port()
 
     async def main() -> None:
         more = f'access = "cdr"\ncdr = {{ listen = "127.0.0.1:{port}" }}'

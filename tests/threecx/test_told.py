@@ -10,9 +10,8 @@ import pytest
 from connectors.threecx.simulated import cycles
 from connectors.threecx.simulated.faults import Trouble
 from connectors.threecx.simulator import ADMIN, SimulatedThreeCX
-from tests.asterisk.configuration import free_port
 from tests.threecx import hurried
-from tests.threecx.around import Beside, LoopClock, beside, configured, running
+from tests.threecx.around import Beside, LoopClock, beside, configured, listening_port, running
 
 
 async def finals(one: Beside) -> None:
@@ -29,7 +28,7 @@ def test_calls_that_cdr_tells_before_the_polls_saw_their_end_are_counted_once(
     tmp_path: Path, poll: str
 ) -> None:
     """Ten calls one after another are a peak of one and ten legs, however late a poll sees each end."""
-    port = free_port("127.0.0.1")
+    port = listening_port()
 
     async def main() -> None:
         more = f'poll = "{poll}"\ncdr = {{ listen = "127.0.0.1:{port}" }}'

@@ -16,6 +16,7 @@ from connectors.threecx.settings import Access, Cdr, Settings
 from meter.events import Snapshot
 from meter.model import Cause
 from meter.periods import instant
+from tests.threecx.around import listening_port
 
 NINE = instant(datetime(2026, 11, 12, 9, tzinfo=UTC))
 #: How the other end shows that it closed.
@@ -44,11 +45,6 @@ async def until(condition, within_s=5):
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 -- other programs' sockets and files: nothing to wait on
             await asyncio.sleep(0.005)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @asynccontextmanager
@@ -466,7 +462,7 @@ class ByPort:
     """A 3CX that connects."""
 
     def __init__(self, settings):
-        self.port = free_port()
+        self.port = listening_port()
         self.settings = replace(settings, cdr=replace(settings.cdr, port=self.port))
         self.writer = None
 
@@ -697,7 +693,7 @@ async def test_a_look_while_following_uses_what_is_there(pbx, connector, heard):
 
 async def test_a_stranger_is_named_in_the_hint(clock, heard):
     """If only another address came, the hint names it: it may be the 3CX's."""
-    port = free_port()
+    port = listening_port()
     settings = Settings(access=Access.CDR, poll_s=0.02, cdr=Cdr(port=port, grace_s=0.3))
     connector = RecordsOnly("cloud", settings, clock)
     async with serving(connector, heard) as task:

@@ -1,7 +1,6 @@
 """What the simulated 3CX writes of calls of every kind is told as those calls were, over its connection and through its file."""
 
 import asyncio
-import socket
 from collections import Counter
 
 import pytest
@@ -11,6 +10,7 @@ from connectors.threecx.settings import Access, Cdr, Settings
 from connectors.threecx.simulated.cycles import CYCLES, begin
 from connectors.threecx.simulator import SimulatedThreeCX
 from meter.model import Direction
+from tests.threecx.around import listening_port
 
 NINE = 1_794_474_000_000
 
@@ -23,16 +23,11 @@ class Clock:
         return self.at
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.mark.parametrize("way", ["connect", "file"])
 @pytest.mark.parametrize("talk_s", [60.0, None], ids=["answered", "never answered"])
 async def test_calls_of_every_kind(tmp_path, way, talk_s):
     """Each trunk leg of every kind of call is told once with its trunk and its way, and with its whole life if that is its call's."""
-    clock, file, port = Clock(), tmp_path / "cdr.log", free_port()
+    clock, file, port = Clock(), tmp_path / "cdr.log", listening_port()
     file.touch()
     cdr = Cdr(file=file) if way == "file" else Cdr(port=port)
     connector = RecordsOnly("cloud", Settings(access=Access.CDR, poll_s=0.02, cdr=cdr), clock)
