@@ -244,6 +244,17 @@ def test_lines_of_the_status_are_printed() -> None:
     assert [line for line in lines if not all(piece in source for piece in line.split("…"))] == []
 
 
+def test_statuses_are_those_of_the_rows() -> None:
+    """What the runbook calls the status of a record or a row is what the database calls it."""
+    source = "".join(
+        (ROOT / "agent" / name).read_text("utf-8") for name in ("shipping.py", "store/outbox.py")
+    )
+    statuses = named(sections()["Statuses"])
+
+    assert statuses
+    assert [status for status in statuses if not re.search(f"[\"']{status}[\"']", source)] == []
+
+
 def test_links_lead_somewhere() -> None:
     """Every link inside the runbook names a section."""
     slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in sections()}
@@ -255,12 +266,12 @@ def test_links_lead_somewhere() -> None:
 
 def typed() -> list[str]:
     """Return every command line of ours that the runbook tells to type."""
-    blocks = re.findall(r"^    (.+)$", RUNBOOK, re.MULTILINE)
-    spans = re.findall(r"`([^`]+)`", RUNBOOK)
+    text = re.sub(r"^### .+$", "", RUNBOOK, flags=re.MULTILINE)  # there the software is quoted
+    blocks, spans = re.findall(r"^    (.+)$", text, re.MULTILINE), re.findall(r"`([^`]+)`", text)
     return sorted({
         line.split("#")[0].strip()
-        for text in blocks + spans
-        for line in re.split(r"&&|;", text)
+        for piece in blocks + spans
+        for line in re.split(r"&&|;", piece)
         if re.match(r"pbx-meter(-provider)? [a-z-]", line.strip())
     })  # fmt: skip
 
