@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import correcting, keys
-from agent.sealing import SUMMARIES, Plan, envelope, facts_of, refuse_behind, seal
+from agent.sealing import SUMMARIES, Plan, envelope, facts_of, seal
 from agent.store import agreements, corrections, ledger, outbox, records
 from agent.store.database import Database
 from agent.store.records import Sealed
@@ -183,9 +183,8 @@ def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, n
 
     Raises:
         Unknown: There is no such record, or it was not refused.
-        Halted: Nothing may be sealed in this chain, or by this clock.
+        Halted: Nothing may be sealed in this chain any more.
     """
-    refuse_behind(db, now)
     chain = records.chain(db)
     found = next((r for r in records.every(db) if r.id == record_id), None) if chain else None
     if found is None or found.tenant is None or found.period is None or found.kind not in SUMMARIES:
@@ -220,9 +219,8 @@ def change_key(db: Database, plan: Plan, state_dir: Path, now: Instant) -> Publi
     """Seal the record by which a new key follows the present one. Call `keys.current` once it is stored.
 
     Raises:
-        Halted: Nothing may be sealed in this chain, or by this clock.
+        Halted: Nothing may be sealed in this chain any more.
     """
-    refuse_behind(db, now)
     old, new = keys.current(db, state_dir), keys.begin_change(state_dir)
     chain = records.chain(db) or records.begin_chain(db, records.new_chain_id(), None)
     head = records.head(db, chain.number)

@@ -33,7 +33,7 @@ _FRAME_S: Final = 0.1
 #: How often the agent looks what is due to be sealed.
 _LOOK_EVERY_S: Final = 0.5
 #: So long after the period's end everything has long been counted, or never will be.
-_PATIENCE_MS: Final = 15_000
+_PATIENCE_MS: Final = 35_000
 
 
 async def play(seconds: int, keep: Path | None = None) -> bool:
