@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Whole processes and real PBXs, whose time is measured: these tests run one after another, by themselves.
-APART := tests/acceptance tests/asterisk tests/systemd
+APART := tests/acceptance tests/asterisk
 
 .PHONY: demo test check bench soak package pins clean
 .DELETE_ON_ERROR:
@@ -21,10 +21,9 @@ APART := tests/acceptance tests/asterisk tests/systemd
 demo: $(VENV)/.demo
 	@$(BIN)/pbx-meter demo
 
-# make test ARGS=tests/unit runs what it is told. The roots of the real Asterisk and systemd take minutes to build, once; without them those tests are skipped and say why.
+# make test ARGS=tests/unit runs what it is told. The roots of the real Asterisk take minutes to build, once; without them those tests are skipped and say why.
 test: $(VENV)/.test
 	@$(BIN)/python -m tests.asterisk.roots || true
-	@$(BIN)/python -m tests.systemd.roots || true
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
@@ -43,6 +42,7 @@ bench: $(VENV)/.test
 
 soak: $(VENV)/.test
 	@$(BIN)/python -m tests.asterisk.roots || true
+	@$(BIN)/python -m tests.systemd.roots || true
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
 package: $(VENV)/.test

@@ -15,7 +15,7 @@ from agent.store.migrations import SCHEMA
 from tests.systemd import installed, roots
 from tests.systemd.machine import Machine
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.systemd, pytest.mark.soak, pytest.mark.timeout(600)]
 
 #: What dpkg, systemd and the C library write down of any package's coming and going.
 BOOKKEEPING = re.compile(

@@ -12,7 +12,7 @@ import pytest
 from tests.systemd import installed
 from tests.systemd.machine import Machine
 
-pytestmark = [pytest.mark.systemd, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.systemd, pytest.mark.soak, pytest.mark.timeout(600)]
 
 UNIT = "pbx-meter.service"
 MB = 1024
