@@ -142,7 +142,10 @@ def compare(placed: Placed, seen: list[WireLeg], content: dict[str, dict[str, An
                 f"{found['answered_ms']} ms; wire {len(there)}, {len(answered)}, {wire_ms} ms"
             )
             assert (found["legs"], found["answered"]) == (len(there), len(answered)), lines[-1]
-            assert abs(found["answered_ms"] - wire_ms) <= wire_ms / 100, lines[-1]
+            # Each answer may be told as late as any edge; over many legs that is less than one per cent.
+            assert abs(found["answered_ms"] - wire_ms) <= max(wire_ms / 100, len(answered) * SLACK_MS), lines[
+                -1
+            ]
         assert traffic["unknown"]["legs"] == 0
     return lines
 
