@@ -16,6 +16,7 @@ import structlog
 
 from agent import correcting
 from agent.clock import Clock
+from agent.correcting import Draft
 from agent.sealing import Halted, Plan
 from agent.store import agreements, told
 from agent.store.database import Database, Store
@@ -57,19 +58,18 @@ class Amending:
                 place = (tenant, period.start)
                 if self._looked.get(place) == told_at:
                     continue
-                sealed += await self._correct(tenant, period, now)
-                if now >= period.end + LOOKS_BACK_MS // 2 or not await self._waits(period):
-                    self._looked[place] = told_at
+                awaits = partial(correcting.awaits_records, plan=self._plan, period=period, now=now)
+                if await self._store.read(awaits):
+                    continue
+                late = partial(correcting.told_late, plan=self._plan, tenant=tenant, period=period)
+                draft = await self._store.fold(late)
+                if draft is None:
+                    self._looked[place] = told_at  # nothing to say, until something more is told
+                else:
+                    sealed += await self._seal(draft, now)
         return sealed
 
-    async def _waits(self, period: Period) -> bool:
-        pbxs = [pbx for pbx, how in self._plan.sampling.items() if how.sampled]
-        return await self._store.read(lambda db: told.still_up(db, pbxs, period.end))
-
-    async def _correct(self, tenant: str, period: Period, now: Instant) -> bool:
-        draft = await self._store.fold(lambda db: correcting.told_late(db, self._plan, tenant, period, now))
-        if draft is None:
-            return False
+    async def _seal(self, draft: Draft, now: Instant) -> bool:
         try:
             sealed = await self._store.write(
                 lambda db: correcting.seal_draft(db, self._plan, self._state_dir, draft, REASON, now)

@@ -47,6 +47,7 @@ from delivery.email import MailCourier
 from delivery.webhook import WebhookCourier
 from meter import signature
 from meter.account import Account
+from meter.sampled import by_call_log, sampled
 from meter.tenancy import Tenancy
 
 P = ParamSpec("P")
@@ -67,6 +68,7 @@ class Agent:
     sampling: Sampling
     links: tuple[Link, ...]
     calls: CallLog
+    amending: Amending
     closing: Closing
     shipping: Shipping | None
     lanes: tuple[Lane, ...]
@@ -142,7 +144,7 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
     links = tuple(Link(c, clock, take, lost) for c in connectors)
     plan = plan_of(config)
     sampling.after_the_fact = frozenset(name for name, how in plan.sampling.items() if how.method == "cdr")
-    by_log = frozenset(name for name, one in plan.sampling.items() if one.peak_from == "call_log")
+    by_log = by_call_log(plan.sampling)
 
     def load(db: Database, tenant: str) -> Account:
         return account(db, left.contracts[tenant], left.calendars[tenant], clock.now(), by_log)
@@ -158,6 +160,10 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
         store,
         clock,
     )
+
+    unsure = set(sampled(plan.sampling))
+    of_them = [tenant for tenant, one in left.contracts.items() if unsure.intersection(one.terms.pbxs)]
+    amending = Amending(plan, state_dir, of_them, store, clock)
 
     def key() -> signature.PrivateKey:
         return keys.load(state_dir)
@@ -195,8 +201,9 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
     sampling.wake_lanes = wake_lanes
     state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
     glance = Glance(state, Today(left.contracts, plan, store, clock), clock, moved)
+    tenancy = left.levels.tenancy
     return Agent(
-        sampling, links, calls, closing, shipping, lanes, state, glance, store, clock, left.levels.tenancy
+        sampling, links, calls, amending, closing, shipping, lanes, state, glance, store, clock, tenancy
     )
 
 
@@ -296,11 +303,9 @@ async def run(
             await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
             await parts.closing.seal_due(known_at)
 
-        amends = amending(config, parts)
-
         async def read_calls() -> None:
             await parts.calls.read_due()
-            if await amends.correct_due() and parts.shipping is not None:
+            if await parts.amending.correct_due() and parts.shipping is not None:
                 parts.shipping.bell.ring()
 
         jobs = schedule.scheduler(
@@ -336,14 +341,6 @@ async def run(
             jobs.shutdown(wait=False)
             await doors.aclose()
             log.info("agent.stopped")
-
-
-def amending(config: Config, parts: Agent) -> Amending:
-    """Return what corrects closed periods of the tenants that are on polled PBXs."""
-    plan = plan_of(config)
-    polled = {name for name, how in plan.sampling.items() if how.sampled}
-    tenants = [t for t, one in parts.sampling.contracts.items() if polled.intersection(one.terms.pbxs)]
-    return Amending(plan, config.agent.state_dir, tenants, parts.store, parts.clock)
 
 
 def _there(folder: Path) -> Path:

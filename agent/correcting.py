@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent import keys
-from agent.sealing import SUMMARIES, Plan, envelope, facts_of, refuse_behind, seal
+from agent.sealing import SUMMARIES, Halted, Plan, envelope, facts_of, seal
 from agent.store import agreements, corrections, ledger, records
 from agent.store import told as told_legs
 from agent.store.database import Database
@@ -26,6 +26,7 @@ from meter.canonical import exact
 from meter.model import Instant, Leg
 from meter.periods import HOUR_MS, Period
 from meter.rejudging import rejudged
+from meter.sampled import by_call_log, sampled
 from meter.schema import USAGE_SUMMARY
 from meter.summary import Facts, content, state
 from meter.telling import TOLD_BELOW
@@ -95,6 +96,9 @@ class Draft:
         return list(_differences(self.before or {}, self.after, ""))
 
 
+#: A running agent's clock may be so far ahead of a new one: it counts by the boot clock from its start.
+_BEHIND_MS: Final = 1_000
+
 #: A correction waits at most so long for the records of calls that were up at the close, in ms.
 _WAIT_FOR_RECORDS_MS: Final = 24 * HOUR_MS
 
@@ -109,48 +113,61 @@ def draft(
     newest = records.newest(db, tenant, SUMMARIES, period.start)
     if newest is None:
         return None
-    before = None
-    if newest.jws is not None:
-        before = exact(signature.unverified_payload(newest.jws, signature.TYP_RECORD))["data"]
-    facts, tz = facts_of(db, tenant, period.start, period.end, plan)
-    amendment, notes = _amendment(db, facts, newest, period, rules, told)
-    after = content(state(laid_over(db, facts, amendment, period), period, period.end, tz), evidence=True)
-    if before is not None:
-        after["clock"]["synchronised"] = before["clock"]["synchronised"]
+    facts = facts_of(db, tenant, period.start, period.end, plan)
+    amendment, notes = _amendment(db, facts[0], newest, period, rules, told)
     source = "ledger, judged again"
     if told is not None:
         source = f"ledger, judged again; call records of {told.pbx}, sha256 {told.sha256}"
     elif amendment.filled:
         source = "ledger, judged again; call records of an earlier correction"
-    told_at = told_legs.told_at(db, tenant, period.start, period.end)
-    return Draft(tenant, period, newest, before, after, amendment, source, tuple(notes), told_at)
+    return _drafted(db, facts, period, newest, amendment, source, notes)
 
 
-def told_late(db: Database, plan: Plan, tenant: str, period: Period, now: Instant) -> Draft | None:
+def told_late(db: Database, plan: Plan, tenant: str, period: Period) -> Draft | None:
     """Return what a closed period says now that call records told of calls that were up at its close.
 
-    None: nothing was told since it was sealed, no figure differs, or a call that was up then is
-    still up: its record is waited for, a day at most.
+    None: nothing was told since it was sealed, or no figure differs.
     """
     newest = records.newest(db, tenant, SUMMARIES, period.start)
     if newest is None or newest.jws is None:
         return None
-    by_log = [pbx for pbx, how in plan.sampling.items() if how.sampled]
     told_at = told_legs.told_at(db, tenant, period.start, period.end)
     if told_at is None or told_at < newest.sealed_at:
         return None
-    waits = told_legs.still_up(db, by_log, period.end) or any(
-        (told_legs.told_until(db, pbx) or period.end) < period.end for pbx in by_log
-    )
-    if waits and now < period.end + _WAIT_FOR_RECORDS_MS:
-        return None
-    before = exact(signature.unverified_payload(newest.jws, signature.TYP_RECORD))["data"]
-    facts, tz = facts_of(db, tenant, period.start, period.end, plan)
-    amendment = corrections.of(db, newest)
-    after = content(state(laid_over(db, facts, amendment, period), period, period.end, tz), evidence=True)
-    after["clock"]["synchronised"] = before["clock"]["synchronised"]
-    found = Draft(tenant, period, newest, before, after, amendment, "call records of the PBX", (), told_at)
+    facts = facts_of(db, tenant, period.start, period.end, plan)
+    found = _drafted(db, facts, period, newest, corrections.of(db, newest), "call records of the PBX")
     return found if found.differences else None
+
+
+def awaits_records(db: Database, plan: Plan, period: Period, now: Instant) -> bool:
+    """Return whether call records of a closed period are yet to come; after a day none are waited for.
+
+    A call that was up at its close is still up, or what was told does not reach the close.
+    """
+    pbxs = sampled(plan.sampling)
+    return now < period.end + _WAIT_FOR_RECORDS_MS and (
+        told_legs.still_up(db, pbxs, period.end)
+        or any((told_legs.told_until(db, pbx) or period.end) < period.end for pbx in pbxs)
+    )
+
+
+def _drafted(
+    db: Database,
+    facts: tuple[Facts, tzinfo],
+    period: Period,
+    newest: Sealed,
+    amendment: Amendment,
+    source: str,
+    notes: Sequence[str] = (),
+) -> Draft:
+    found, tz = facts
+    before = None
+    after = content(state(laid_over(db, found, amendment, period), period, period.end, tz), evidence=True)
+    if newest.jws is not None:
+        before = exact(signature.unverified_payload(newest.jws, signature.TYP_RECORD))["data"]
+        after["clock"]["synchronised"] = before["clock"]["synchronised"]
+    told_at = told_legs.told_at(db, found.tenant, period.start, period.end)
+    return Draft(found.tenant, period, newest, before, after, amendment, source, tuple(notes), told_at)
 
 
 def laid_over(db: Database, facts: Facts, amendment: Amendment, period: Period) -> Facts:
@@ -222,7 +239,7 @@ def _amendment(
 
 def _every_leg(db: Database, facts: Facts, period: Period) -> list[Leg]:
     span = (period.start, period.end)
-    by_log = [pbx for pbx, how in facts.sampling.items() if how.peak_from == "call_log"]
+    by_log = by_call_log(facts.sampling)
     return [
         leg
         for tenant in (*agreements.tenants(db), None)
@@ -278,7 +295,8 @@ def seal_draft(
     Raises:
         Halted: Nothing may be sealed in this chain, or by this clock.
     """
-    refuse_behind(db, now)
+    if now + _BEHIND_MS < ledger.last_stored(db):
+        raise Halted("the wall clock is behind what was stored already; set it right, then try again")
     newest = records.newest(db, found.tenant, SUMMARIES, found.period.start)
     if newest is None or newest.sha256 != found.newest.sha256:
         return None

@@ -20,6 +20,7 @@ from meter.account import Account
 from meter.capacity import Watch
 from meter.levels import Levels
 from meter.model import Instant, Known
+from meter.sampled import by_call_log
 from meter.watched import Changes
 
 
@@ -68,7 +69,7 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
                 heard_at=left.heard_at,
                 booted=left.booted,
             )
-    by_log = frozenset(name for name, how in sampling(config).items() if how.peak_from == "call_log")
+    by_log = by_call_log(sampling(config))
     contracts: dict[str, Contract] = {}
     calendars: dict[str, Calendar] = {}
     accounts: dict[str, Account] = {}

@@ -18,13 +18,11 @@ from meter import signature
 from meter.canonical import canonical_bytes
 from meter.model import Gap, Instant, Leg
 from meter.periods import Period, iso
-from meter.sampled import Sampling
+from meter.sampled import Sampling, by_call_log, sampled
 from meter.schema import validate
 from meter.signature import PrivateKey
 from meter.summary import Facts
 
-#: A running agent's clock may be so far ahead of a new one: it counts by the boot clock from its start.
-_BEHIND_MS: Final = 1_000
 #: The kinds of record that a bill is made from.
 SUMMARIES: Final = ("final", "correction")
 
@@ -118,16 +116,6 @@ def seal(
     return sealed
 
 
-def refuse_behind(db: Database, now: Instant) -> None:
-    """Refuse to seal on an operator's word by a clock that is behind what is stored.
-
-    Raises:
-        Halted: It is.
-    """
-    if now + _BEHIND_MS < ledger.last_stored(db):
-        raise Halted("the wall clock is behind what was stored already; set it right, then try again")
-
-
 def facts_of(
     db: Database,
     tenant: str,
@@ -190,20 +178,19 @@ def _legs(
 ) -> tuple[list[Leg], list[Leg] | None]:
     """Return a tenant's legs as they set the peak, and as the other of polls and call records has them."""
     seen = ledger.legs(db, tenant, *span)
-    sampled = [pbx for pbx, how in sampling.items() if how.sampled]
-    if not sampled:
+    unsure, by_log = sampled(sampling), by_call_log(sampling)
+    if not unsure:
         return seen, None
-    by_log = [pbx for pbx in sampled if sampling[pbx].peak_from == "call_log"]
     legs = told.laid_over(db, seen, by_log, tenant, span, known_at)
     polled = [
         pbx
-        for pbx in sampled
+        for pbx in unsure
         if sampling[pbx].method == "polled"
         and (told.covered(db, pbx, *span) if sampling[pbx].told_ms is None else sampling[pbx].source)
     ]
     if not polled:
         return legs, None
-    others = [pbx for pbx in sampled if (pbx in by_log) is not (pbx in polled)]
+    others = [pbx for pbx in unsure if (pbx in by_log) is not (pbx in polled)]
     return legs, told.laid_over(db, seen, others, tenant, span, known_at)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +55,16 @@ class Sampling:
             else {"source": self.source, "told_ms": self.told_ms or 0},
             "proven_on": PROVEN_ON,
         }
+
+
+def sampled(sampling: Mapping[str, Sampling]) -> list[str]:
+    """Return the PBXs that are only sampled."""
+    return [pbx for pbx, how in sampling.items() if how.sampled]
+
+
+def by_call_log(sampling: Mapping[str, Sampling]) -> list[str]:
+    """Return the PBXs whose own call records set the peak."""
+    return [pbx for pbx, how in sampling.items() if how.peak_from == "call_log"]
 
 
 def any_sampled(sampling: Iterable[Sampling]) -> bool:

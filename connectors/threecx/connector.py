@@ -187,7 +187,8 @@ class ThreeCXConnector:
             async with intake:
                 while not self._has_log:
                     await asyncio.sleep(_LOG_AGAIN_S)
-                    self._log_is(readable=await _has_log(client, self._now()))
+                    with suppress(Unreachable, Garbled):  # a look that fails is none; polls tell of the link
+                        self._log_is(readable=await _has_log(client, self._now()))
 
     async def _keep_known(self, client: Client) -> None:
         """Read the directory again and again. One that can't be read leaves the last one in force."""

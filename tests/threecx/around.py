@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from agent import app, desk
-from agent.amending import Amending
 from agent.clock import Clock
 from agent.configured import plan_of
 from agent.store import outbox, records
@@ -94,7 +93,6 @@ class Beside:
     parts: app.Agent
     config: Config
     pbx: SimulatedThreeCX
-    amending: Amending
 
     async def at(self, ms: int) -> None:
         """Wait until so long after the first period's start."""
@@ -161,7 +159,7 @@ async def running(config: Config, clock: LoopClock, pbx: SimulatedThreeCX) -> As
     """Let an agent's loops turn."""
     async with app.agent(config, clock) as parts, asyncio.TaskGroup() as loops:
         parts.closing.position_known = True
-        found = Beside(parts, config, pbx, app.amending(config, parts))
+        found = Beside(parts, config, pbx)
 
         async def look() -> None:
             while True:
@@ -170,7 +168,7 @@ async def running(config: Config, clock: LoopClock, pbx: SimulatedThreeCX) -> As
                 await parts.sampling.commit()
                 await parts.closing.seal_due(known_at)
                 await parts.calls.read_due()
-                await found.amending.correct_due()
+                await parts.amending.correct_due()
                 await asyncio.sleep(5)
 
         turning = [

@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from agent.store import told
+from agent.store.database import Database
 from connectors.threecx.simulated import cycles
 from connectors.threecx.simulated.faults import Trouble
 from connectors.threecx.simulator import ADMIN, SimulatedThreeCX
+from meter.model import Direction, Known, Leg
+from meter.telling import TOLD_BELOW
 from tests.threecx import hurried
-from tests.threecx.around import Beside, LoopClock, beside, configured, listening_port, running
+from tests.threecx.around import (
+    BEGIN,
+    PERIOD_MS,
+    Beside,
+    LoopClock,
+    beside,
+    configured,
+    listening_port,
+    running,
+)
 
 
 async def finals(one: Beside) -> None:
@@ -141,5 +154,39 @@ def test_after_a_restart_over_the_close_the_final_waits_for_the_log(tmp_path: Pa
                 (said,) = await one.sealed("final")
                 assert said["levels"]["channels"]["peak"] == 6
                 assert await one.sealed("correction") == []
+
+    hurried.run(main())
+
+
+def test_a_correction_waits_until_what_is_told_reaches_the_close(tmp_path: Path) -> None:
+    """A backlog that tells of a period in pieces makes one correction, though its last piece holds no call of it."""
+
+    async def main() -> None:
+        async with beside(tmp_path, ADMIN.client_id) as one:  # its log can't be read: the test tells
+            call = cycles.begin(
+                one.pbx.exchange, "inbound", at=BEGIN + 60_300, extension="103", ring_s=0.2, talk_s=0.8
+            )
+            await finals(one)
+            start, end = call.start, call.end
+            assert end is not None
+            trunk = "3CX/10000"
+            leg = Leg(
+                TOLD_BELOW - 1, "cloud", "a:from", trunk, trunk, Direction.IN, "a", "main",
+                start, Known.CALL_LOG, start + 200, Known.CALL_LOG, end, Known.CALL_LOG,
+            )  # fmt: skip
+
+            def tell(db: Database) -> None:
+                told.tell(db, [leg], {}, one.parts.clock.now())
+                told.cover(db, "cloud", "call_log", BEGIN, BEGIN + PERIOD_MS // 2)
+
+            await one.parts.store.write(tell)
+            await asyncio.sleep(60)
+            assert await one.sealed("correction") == []
+            await one.parts.store.write(
+                lambda db: told.cover(db, "cloud", "call_log", BEGIN + PERIOD_MS // 2, BEGIN + PERIOD_MS)
+            )
+            await asyncio.sleep(60)
+            (again,) = await one.sealed("correction")
+            assert again["levels"]["channels"]["peak"] == 1
 
     hurried.run(main())
