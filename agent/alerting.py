@@ -166,6 +166,10 @@ class Alerting:
                 self._watches[tenant] = self._alerts.watches[tenant] = watch
             self._decided.append((contract, before, watch, decision, figures))
 
+    def remembered(self) -> tuple[dict[str, Watch], dict[tuple[str, str], int]]:
+        """Return what another one needs to go on: the watches, and how many notices there were. After `drain`."""
+        return dict(self._watches), dict(self._numbers)
+
     def keep_watches(self) -> None:
         """Put what is remembered of running episodes into the next commit."""
         self._alerts.watches.update(

@@ -1,7 +1,7 @@
 """The wiring: the only file that names every concrete part. It decides nothing else.
 
-`agent(config)` puts the parts together over what the ledger left; `run` lets the loops
-turn until the task is cancelled.
+`agent(config)` puts the parts together over what the ledger left, `reconfigured` around what
+lives on when the configuration is read again; `agent.running` lets their loops turn.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import ParamSpec
 
 import structlog
 from aiohttp import ClientSession
 
-from agent import keys, notify, schedule, status, supervisor
+from agent import keys, status
 from agent.alerting import Alerting
 from agent.amending import Amending
 from agent.calllog import CallLog
 from agent.clock import Clock
 from agent.closing import Closing
-from agent.configured import composer, connector, mail_server, plan_of, trust
-from agent.doors import open_doors
-from agent.health import Health, clock_is_synchronised
+from agent.configured import composer, connector, mail_server, plan_of, telling, trust
+from agent.health import clock_is_synchronised
 from agent.page.glance import Glance
 from agent.page.today import Today
 from agent.reading import ExtensionReading
-from agent.restoring import Restored, account, restore
+from agent.restoring import Agreed, Restored, account, agree, known, restore, retire, rules_of, watch
 from agent.sampling import Sampling
 from agent.shipping import Lane, Shipping
 from agent.store import ledger, records
 from agent.store.database import Database, Store, StoreError, damaged, disk_hint
 from agent.supervisor import Link
+from agent.troubles import Parts, Troubles
 from agent.upstream import Upstream
 from config.model import Config
 from delivery import http
@@ -49,34 +49,32 @@ from meter import signature
 from meter.account import Account
 from meter.sampled import by_call_log, sampled
 from meter.tenancy import Tenancy
+from meter.watched import Changes
 
 P = ParamSpec("P")
 
 log = structlog.get_logger(__name__)
-
-#: How often the scheduled jobs look what is due, in s.
-LOOK_EVERY_S = 5.0
-#: How long a loop may take to turn before the watchdog is not fed any more, in ms. The sampling loop
-#: commits every second; closing folds months, which takes the time it takes.
-TURNS_WITHIN_MS = {"sampling": 15_000, "closing": 900_000}
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
     """A running agent's parts, for its own socket, the demo and tests."""
 
+    config: Config
     sampling: Sampling
     links: tuple[Link, ...]
+    reading: ExtensionReading
     calls: CallLog
     amending: Amending
     closing: Closing
     shipping: Shipping | None
     lanes: tuple[Lane, ...]
+    troubles: Troubles
     status: status.Status
     glance: Glance
     store: Store
     clock: Clock
-    tenancy: Tenancy
+    session: ClientSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,39 +119,50 @@ async def agent(config: Config, clock: Clock | None = None) -> AsyncIterator[Age
         left = await store.write(lambda db: restore(db, config, now))
         session = await stack.enter_async_context(http.open_session())
         parts = _assemble(config, clock, store, left, session)
+        parts.sampling.begin(left.changes)
         await parts.calls.load()
         yield parts
 
 
-def _assemble(config: Config, clock: Clock, store: Store, left: Restored, session: ClientSession) -> Agent:
+def _assemble(
+    config: Config,
+    clock: Clock,
+    store: Store,
+    left: Restored,
+    session: ClientSession,
+    living: Mapping[str, Link] = MappingProxyType({}),
+) -> Agent:
+    """Put the parts together. `living`: links that go on from here, by the name of their PBX."""
     state_dir, agent_id = config.agent.state_dir, config.agent.id
-    sampling = Sampling(left.levels, left.contracts, left.accounts, left.calendars, store, clock)
-    sampling.begin(left.changes)
+    contracts, calendars = left.agreed.contracts, left.agreed.calendars
+    sampling = Sampling(left.levels, contracts, left.agreed.accounts, calendars, store, clock)
     sampling.alerting = Alerting(
-        agent_id, left.contracts, left.watches, left.numbers, sampling.view, composer(config)
+        agent_id, contracts, left.watches, left.numbers, sampling.view, composer(config)
     )
-    connectors = [connector(pbx, clock.now) for pbx in config.pbx]
-
-    def resnapshot() -> None:
-        for one in connectors:
-            one.resnapshot()
-
-    sampling.resnapshot = resnapshot
     moved = asyncio.Event()
-    take, lost = _and_set(moved, sampling.take), _and_set(moved, sampling.lost)
-    links = tuple(Link(c, clock, take, lost) for c in connectors)
+    links = _links(config, clock, sampling, moved, living)
     plan = plan_of(config)
     sampling.after_the_fact = frozenset(name for name, how in plan.sampling.items() if how.method == "cdr")
     by_log = by_call_log(plan.sampling)
 
+    reading = ExtensionReading(
+        links,
+        contracts,
+        calendars,
+        left.levels.tenancy,
+        {pbx.name: round(pbx.extensions_every.total_seconds() * 1000) for pbx in config.pbx},
+        store,
+        clock,
+    )
+
     def load(db: Database, tenant: str) -> Account:
-        return account(db, left.contracts[tenant], left.calendars[tenant], clock.now(), by_log)
+        return account(db, contracts[tenant], calendars[tenant], clock.now(), by_log)
 
     calls = CallLog(
         [link for link in links if link.connector.method != "events"],
         plan,
-        left.contracts,
-        left.calendars,
+        contracts,
+        calendars,
         left.levels.tenancy,
         sampling,
         load,
@@ -162,24 +171,30 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
     )
 
     unsure = set(sampled(plan.sampling))
-    of_them = [tenant for tenant, one in left.contracts.items() if unsure.intersection(one.terms.pbxs)]
+    of_them = [tenant for tenant, one in contracts.items() if unsure.intersection(one.terms.pbxs)]
     amending = Amending(plan, state_dir, of_them, store, clock)
 
     def key() -> signature.PrivateKey:
         return keys.load(state_dir)
 
     shipping: Shipping | None = None
+
+    def sealed() -> None:
+        wake_lanes()  # its statement may be a mail
+        if shipping is not None:
+            shipping.bell.ring()
+
     closing = Closing(
         plan,
-        left.contracts,
-        left.calendars,
+        contracts,
+        calendars,
         store,
         clock,
         lambda db: keys.current(db, state_dir),
         clock_is_synchronised,
-        sealed=lambda: shipping.bell.ring() if shipping else None,
+        sealed=sealed,
         known_up_to=lambda tenant: min(sampling.known_up_to(tenant), calls.known_up_to(tenant)),
-        resnapshot=resnapshot,
+        resnapshot=sampling.resnapshot,
         away_ms=left.away_ms,
     )
     closing.position_known = config.upstream is None
@@ -200,11 +215,35 @@ def _assemble(config: Config, clock: Clock, store: Store, left: Restored, sessio
 
     sampling.wake_lanes = wake_lanes
     state = status.Status(agent_id, version("pbx-meter"), sampling, links, closing, shipping, store)
-    glance = Glance(state, Today(left.contracts, plan, store, clock), clock, moved)
-    tenancy = left.levels.tenancy
-    return Agent(
-        sampling, links, calls, amending, closing, shipping, lanes, state, glance, store, clock, tenancy
+    looked_at = Parts(links, left.levels, shipping, reading)
+    troubles = Troubles(
+        looked_at, state_dir, store, clock, clock_is_synchronised, telling(config), wake_lanes
     )
+    state.needs = lambda: troubles.lines
+    glance = Glance(state, Today(contracts, plan, store, clock), clock, moved)
+    return Agent(
+        *(config, sampling, links, reading, calls, amending, closing, shipping, lanes, troubles),
+        *(state, glance, store, clock, session),
+    )
+
+
+def _links(
+    config: Config, clock: Clock, sampling: Sampling, moved: asyncio.Event, living: Mapping[str, Link]
+) -> tuple[Link, ...]:
+    """Return the links that tell `sampling`: those that go on, and new ones."""
+    take, lost = _and_set(moved, sampling.take), _and_set(moved, sampling.lost)
+    for link in living.values():
+        link.tell(take, lost)
+    links = tuple(
+        living.get(pbx.name) or Link(connector(pbx, clock.now), clock, take, lost) for pbx in config.pbx
+    )
+
+    def resnapshot() -> None:
+        for link in links:
+            link.connector.resnapshot()
+
+    sampling.resnapshot = resnapshot
+    return links
 
 
 def _and_set(news: asyncio.Event, deed: Callable[P, None]) -> Callable[P, None]:
@@ -256,91 +295,51 @@ def _lanes(
         yield Lane("webhook", ByTarget(couriers), store, clock)
 
 
-async def run(
-    config: Config,
-    clock: Clock | None = None,
-    *,
-    look_every_s: float = LOOK_EVERY_S,
-    started: Callable[[Agent], None] = lambda _: None,
-) -> None:
-    """Run an agent until the task is cancelled.
+async def reconfigured(parts: Agent, config: Config, hang_up: Callable[[Link], Awaitable[None]]) -> Agent:
+    """Return the parts of another configuration, around the levels and the links that live on.
+
+    A PBX whose section is the same is followed without a gap; one whose section changed is followed
+    anew, as after a lost link; one that is gone is followed no longer. The old parts' loops may turn
+    meanwhile; afterwards they must end, and the new links and loops begin.
+
+    Args:
+        parts: What runs.
+        config: Of the same agent, over the same state directory.
+        hang_up: Ends the loop of a link.
 
     Raises:
-        StoreError: The state directory can't be used.
-        KeyTrouble: The signing key can't be used.
-        Bugged: A loop failed too often.
+        StoreError: The disk failed. The old parts go on; links that were hung up must be followed again.
     """
-    async with agent(config, clock) as parts:
-        reading = ExtensionReading(
-            parts.links,
-            parts.sampling.contracts,
-            parts.sampling.calendars,
-            parts.tenancy,
-            {p.name: round(p.extensions_every.total_seconds() * 1000) for p in config.pbx},
-            parts.store,
-            parts.clock,
-        )
+    before = {pbx.name: pbx for pbx in parts.config.pbx}
+    kept = {pbx.name for pbx in config.pbx if before.get(pbx.name) == pbx}
+    for link in parts.links:
+        if link.connector.name not in kept:
+            await hang_up(link)
+            link.leave()
+    names = [pbx.name for pbx in config.pbx]
+    sampling, levels, clock = parts.sampling, parts.sampling.levels, parts.clock
 
-        looked_at = parts.clock.boot()
+    def work(db: Database) -> tuple[Tenancy, dict[str, ledger.Left | None], Agreed]:
+        retire(db, set(names))
+        rules = rules_of(db, config)
+        lefts = {name: known(db, name) for name in names if name not in kept}
+        return rules, lefts, agree(db, config, rules, clock.now())
 
-        async def seal_due() -> None:
-            nonlocal looked_at
-            try:
-                await seal_what_is_due()
-            finally:
-                looked_at = parts.clock.boot()
-
-        def stuck() -> str | None:
-            turned_at = {"sampling": parts.sampling.tried_at, "closing": looked_at}
-            return notify.late(turned_at, TURNS_WITHIN_MS, parts.clock.boot())
-
-        def in_short() -> str:
-            return f"{sum(link.up for link in parts.links)} of {len(parts.links)} PBX links up"
-
-        async def seal_what_is_due() -> None:
-            parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
-            known_at = parts.clock.now()
-            await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
-            await parts.closing.seal_due(known_at)
-
-        async def read_calls() -> None:
-            await parts.calls.read_due()
-            if await parts.amending.correct_due() and parts.shipping is not None:
-                parts.shipping.bell.ring()
-
-        jobs = schedule.scheduler(
-            seal_due=seal_due,
-            read_extensions=reading.read_due,
-            read_calls=read_calls,
-            store=parts.store,
-            clock=parts.clock,
-            every_s=look_every_s,
-        )
-        health = Health(parts.sampling, parts.links, parts.store, parts.clock, stuck)
-        doors = await open_doors(config, parts.status, parts.glance, health, parts.clock)
-        systemd = notify.found()
-        log.info("agent.started", agent=config.agent.id, pbxs=len(parts.links))
-        try:
-            jobs.start()
-            started(parts)
-            async with asyncio.TaskGroup() as loops:
-                turn = parts.clock
-                loops.create_task(supervisor.keep("heartbeat", turn, parts.sampling.beat))
-                loops.create_task(supervisor.keep("sampling", turn, parts.sampling.run))
-                for link in parts.links:
-                    loops.create_task(supervisor.keep(f"link {link.connector.name}", turn, link.follow))
-                for lane in parts.lanes:
-                    loops.create_task(supervisor.keep("lane", turn, lane.run))
-                if parts.shipping is not None:
-                    loops.create_task(supervisor.keep("shipping", turn, parts.shipping.run))
-                feed = partial(notify.feed, systemd, turn, stuck, in_short)
-                loops.create_task(supervisor.keep("watchdog", turn, feed))
-                systemd.tell("READY=1")
-        finally:
-            systemd.tell("STOPPING=1")
-            jobs.shutdown(wait=False)
-            await doors.aclose()
-            log.info("agent.stopped")
+    async with sampling.still():
+        rules, lefts, agreed = await parts.store.write(work)
+        # Nothing waits from here on: no event can come between the old parts and the new ones.
+        handover = sampling.hand_over()
+        watches, numbers = sampling.alerting.remembered() if sampling.alerting else ({}, {})
+        levels.tenancy = rules
+        for name in before.keys() - kept:
+            levels.forget(name)
+        for name, left in lefts.items():
+            watch(levels, name, left)
+        going_on = Restored(levels, agreed, watches, numbers, Changes(), away_ms=0)
+        links = {link.connector.name: link for link in parts.links if link.connector.name in kept}
+        found = _assemble(config, clock, parts.store, going_on, parts.session, links)
+        found.sampling.go_on(handover)
+        return found
 
 
 def _there(folder: Path) -> Path:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import json
-import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
-import structlog
 from rich.live import Live
 
-from agent import app, checking, configured, custody, desk, evidence, keys, logs, showing
+from agent import checking, configured, custody, desk, evidence, initialising, keys, service, showing
+from agent import status as status_of
 from agent.clock import Clock
-from agent.status import ask
+from agent.service import until_stopped
 from agent.store import agreements, records
 from agent.store.database import Database
 from agent.terminal import (
@@ -27,6 +24,7 @@ from agent.terminal import (
     USAGE,
     Commands,
     as_owner,
+    complaints,
     console,
     fail,
     stored,
@@ -34,8 +32,7 @@ from agent.terminal import (
     with_config_as,
     with_json,
 )
-from config.load import load
-from config.model import Config
+from config.load import load, load_agent
 from meter import chain as chains
 from meter import signature
 from meter.signature import Unverified
@@ -44,8 +41,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PORT = click.IntRange(0, 65_535)
-
-log = structlog.get_logger(__name__)
 
 #: How often `status --watch` asks, in s.
 WATCH_EVERY_S = 1.0
@@ -61,26 +56,28 @@ def main() -> None:
 @with_config
 def run(file: Path) -> None:
     """Follow the PBXs, meter, notify, seal and ship, until stopped."""
-    config = load(file)
-    logs.set_up(config.agent.log_level)
-    faulthandler.enable(2)  # the watchdog's SIGABRT leaves in the log where a hung loop stood
-    for problem in config.warnings:
-        log.warning("config.warning", key=problem.key, what=problem.what, hint=problem.hint)
-    try:
-        asyncio.run(_until_stopped(app.run(config)))
-    except ExceptionGroup as loops:
-        raise loops.exceptions[0] from None  # each is `Bugged`; the first says it
+    service.run(file)
 
 
-async def _until_stopped(work: Coroutine[Any, Any, T]) -> T | None:
-    """Run until it ends, or until SIGTERM or SIGINT cancels it: None. What it raises is raised as it is."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - asyncio.run runs it
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    with suppress(asyncio.CancelledError):
-        return await work
-    return None
+@main.command()
+@with_config
+def reload(file: Path) -> None:
+    """Let the running agent read its configuration again: no PBX whose section is the same has a gap by it."""
+    socket = load_agent(file).socket
+    found = asyncio.run(status_of.reload(socket))
+    if found is None:
+        _nobody_answers(socket)
+    for problem in found["problems"]:
+        complaints.print(problem, markup=False, highlight=False, soft_wrap=True)
+    if found["problems"]:
+        raise SystemExit(PROBLEM)
+    for said, names in (
+        ("followed without a gap", found["kept"]),
+        ("followed anew", found["anew"]),
+        ("followed no longer", found["gone"]),
+    ):
+        if names:
+            console.print(f"{said}: {', '.join(names)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @main.command()
@@ -110,37 +107,40 @@ def check(file: Path, *, as_json: bool) -> None:
 @click.option("--watch", is_flag=True, help="Ask again every second, until stopped.")
 def status(file: Path, *, as_json: bool, watch: bool) -> None:
     """Ask the running agent for levels, peaks, links, coverage and what waits."""
-    config = load(file)
+    socket = load_agent(file).socket
     if watch:
-        asyncio.run(_until_stopped(_watch(config, as_json=as_json)))
+        asyncio.run(until_stopped(_watch(socket, as_json=as_json)))
         return
-    found = asyncio.run(_ask(config))
+    found = asyncio.run(_ask(socket))
     click.echo(json.dumps(found)) if as_json else console.print(showing.status(found))
 
 
-async def _watch(config: Config, *, as_json: bool) -> None:
+async def _watch(socket: Path, *, as_json: bool) -> None:
     """Show the status anew each second: on a page of its own in a terminal, else one JSON a line."""
     clock = Clock()
     if as_json or not console.is_terminal:
         while True:
-            click.echo(json.dumps(await _ask(config)))
+            click.echo(json.dumps(await _ask(socket)))
             await clock.sleep(WATCH_EVERY_S)
     with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
-            live.update(showing.status(await _ask(config)), refresh=True)
+            live.update(showing.status(await _ask(socket)), refresh=True)
             await clock.sleep(WATCH_EVERY_S)
 
 
-async def _ask(config: Config) -> dict[str, Any]:
-    socket = config.agent.socket
-    found = await ask(socket)
+async def _ask(socket: Path) -> dict[str, Any]:
+    found = await status_of.ask(socket)
     if found is None:
-        fail(
-            UNREACHABLE,
-            f"no agent answers at {socket}",
-            "start it: systemctl start pbx-meter, or pbx-meter run",
-        )
+        _nobody_answers(socket)
     return found
+
+
+def _nobody_answers(socket: Path) -> NoReturn:
+    fail(
+        UNREACHABLE,
+        f"no agent answers at {socket}",
+        "start it: systemctl start pbx-meter, or pbx-meter run",
+    )
 
 
 @main.command()
@@ -267,7 +267,7 @@ def asterisk(**options: Any) -> None:
     """An Asterisk that speaks AMI and lives an office's day, again and again, until stopped."""
     from agent import simulating  # noqa: PLC0415 - nobody else loads a simulator
 
-    asyncio.run(_until_stopped(simulating.asterisk(**options)))
+    asyncio.run(until_stopped(simulating.asterisk(**options)))
 
 
 def _address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, int] | None:
@@ -304,7 +304,7 @@ def threecx(**options: Any) -> None:
     """A 3CX that speaks the XAPI over plain HTTP and lives an office's day, again and again, until stopped."""
     from agent import simulating  # noqa: PLC0415 - nobody else loads a simulator
 
-    asyncio.run(_until_stopped(simulating.threecx(**options)))
+    asyncio.run(until_stopped(simulating.threecx(**options)))
 
 
 @main.command()
@@ -329,7 +329,7 @@ def demo(seconds: int, keep: Path | None) -> None:
             "pip install aiosmtpd, or make demo",
         )
     try:
-        kept = asyncio.run(_until_stopped(playing.play(seconds, keep)))
+        kept = asyncio.run(until_stopped(playing.play(seconds, keep)))
     except OSError as error:
         fail(
             PROBLEM,
@@ -340,7 +340,7 @@ def demo(seconds: int, keep: Path | None) -> None:
         raise SystemExit(PROBLEM)
 
 
-for command in (*custody.COMMANDS, *evidence.COMMANDS):
+for command in (*custody.COMMANDS, *evidence.COMMANDS, initialising.init):
     main.add_command(command)
 
 

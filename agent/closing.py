@@ -289,6 +289,7 @@ class Closing:
             return False  # it was halted while this was folded
         seal(
             db,
+            self._plan,
             said,
             key=self._key(db),
             kind=due.kind,

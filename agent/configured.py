@@ -8,9 +8,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from agent import reporting
 from agent.alerting import Row
 from agent.contracts import Contract
 from agent.sealing import Plan
+from agent.store.records import Sealed
+from agent.troubles import Telling
 from config.meaning import config_sha256
 from config.model import Asterisk as AsteriskPbx
 from config.model import Cdr, Config, Tenant
@@ -24,12 +27,15 @@ from connectors.threecx import settings as threecx
 from delivery.email import MailServer, Security
 from delivery.mail import Brand, notice_mail
 from delivery.payload import notice_payload
+from delivery.reporting import usage
+from delivery.tidings import operator_mail, topic
 from meter.capacity import Limits
 from meter.model import Instant, Terms
 from meter.notices import Notice
 from meter.periods import HOUR_MS
 from meter.sampled import Sampling
 from meter.tenancy import PbxRules, Tenancy, TenantRules
+from meter.troubles import Tidings
 
 
 def tenancy(config: Config, key: bytes) -> Tenancy:
@@ -145,6 +151,7 @@ def plan_of(config: Config) -> Plan:
         interim_ms=round(config.upstream.interim.total_seconds() * 1000) if config.upstream else HOUR_MS,
         sampling=sampling(config),
         default=default,
+        statements=statements(config),
     )
 
 
@@ -181,12 +188,10 @@ def mail_server(config: Config) -> MailServer | None:
 def composer(config: Config) -> Callable[[Notice], list[Row]]:
     """Return what turns a notice into the outbox rows that leave for it."""
     tenants = {t.id: t for t in config.tenant}
-    brands = {b.id: Brand(b.name, b.colour, b.reply_to, b.footer or "") for b in config.brand}
-    first = next(iter(brands.values()), Brand("pbx-meter"))
 
     def compose(notice: Notice) -> list[Row]:
         tenant = tenants[notice.tenant]
-        brand = brands[tenant.brand] if tenant.brand else first
+        brand = _brand(config, tenant)
         rows: list[Row] = []
         for address in tenant.alerts if config.smtp else ():
             mail = notice_mail(
@@ -197,8 +202,7 @@ def composer(config: Config) -> Callable[[Notice], list[Row]]:
                 sender=config.smtp.sender if config.smtp else "",
                 recipient=address,
             )
-            to = hashlib.sha256(address.encode()).hexdigest()[:12]
-            rows.append((f"{notice.id}/mail/{to}", "mail", address, mail.as_bytes()))
+            rows.append((f"{notice.id}/mail/{_to(address)}", "mail", address, mail.as_bytes()))
         for hook in config.webhook:
             wanted = tenant.webhooks is None or hook.id in tenant.webhooks
             if wanted and (hook.tenants is None or tenant.id in hook.tenants):
@@ -206,3 +210,60 @@ def composer(config: Config) -> Callable[[Notice], list[Row]]:
         return rows
 
     return compose
+
+
+def statements(config: Config) -> Callable[[Sealed], list[Row]]:
+    """Return what turns a sealed record into the mails that `[report]` asks for; without it there are none."""
+    if config.report is None or config.smtp is None:
+        return lambda _: []
+    tenants = {t.id: t for t in config.tenant}
+
+    def reader(tenant: str) -> reporting.Reader:
+        found = tenants.get(tenant)
+        brand = _brand(config, found)
+        look = usage.Brand(brand.name, brand.colour, reply_to=brand.reply_to, footer=brand.footer)
+        return reporting.Reader("en" if found is None else found.language, look)
+
+    return reporting.statements(config.report.email, config.smtp.sender, reader)
+
+
+def _brand(config: Config, tenant: Tenant | None) -> Brand:
+    """Return in whose name a tenant reads: its own brand, else the first, else ours."""
+    brands = {b.id: b for b in config.brand}
+    found = brands[tenant.brand] if tenant is not None and tenant.brand else next(iter(config.brand), None)
+    if found is None:
+        return Brand("pbx-meter")
+    return Brand(found.name, found.colour, found.reply_to, found.footer or "")
+
+
+def telling(config: Config) -> Telling:
+    """Return how the operator is told; without `[operator]` nobody is."""
+    operator, smtp = config.operator, config.smtp
+    if operator is None or smtp is None:
+        return Telling()
+
+    def compose(tidings: Tidings) -> list[Row]:
+        id_ = topic(config.agent.id, tidings)
+        return [
+            (
+                f"{id_}/mail/{_to(address)}",
+                "mail",
+                address,
+                operator_mail(
+                    tidings,
+                    agent=config.agent.id,
+                    language=operator.language,
+                    tz=config.agent.timezone,
+                    sender=smtp.sender,
+                    recipient=address,
+                ).as_bytes(),
+            )
+            for address in operator.email
+        ]
+
+    return Telling(compose, round(operator.unreachable_after.total_seconds() * 1000))
+
+
+def _to(address: str) -> str:
+    """Return what tells an address from others in a row's id, without naming it."""
+    return hashlib.sha256(address.encode()).hexdigest()[:12]

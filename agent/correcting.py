@@ -315,7 +315,7 @@ def seal_draft(
             "next_by": None,
         },
     )  # fmt: skip
-    sealed = seal(db, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
+    sealed = seal(db, plan, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
                   period=found.period, revision=revision, now=now)  # fmt: skip
     corrections.keep(db, sealed, found.amendment)
     return sealed

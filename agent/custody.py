@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from agent import app, configured, desk, keys, upstream
+from agent import app, changes, configured, desk, keys, upstream
 from agent.clock import Clock
 from agent.store import ledger, records
 from agent.store.database import Store
 from agent.terminal import PROBLEM, UNREACHABLE, USAGE, as_owner, complaints, fail, stored, with_config
+from config import draft
 from config.load import load
-from config.model import Config
+from config.model import Config, Upstream
 from delivery import http
 from meter import messages, signature
 from meter.signature import Unverified
@@ -100,7 +101,10 @@ async def _position(config: Config) -> upstream.Position:
 @with_config
 @click.argument("invitation")
 def enrol(file: Path, invitation: str) -> None:
-    """Make this agent's key known to the provider, once. INVITATION is the provider's line, whole, in quotes."""
+    """Make this agent's key known to the provider, once. INVITATION is the provider's line, whole, in quotes.
+
+    A configuration that names no provider yet gets the invitation's, as [upstream].
+    """
     config = load(file)
     try:
         invited = messages.read_invitation(invitation)
@@ -109,9 +113,15 @@ def enrol(file: Path, invitation: str) -> None:
     if invited.agent != config.agent.id:
         fail(PROBLEM, f"the invitation is for the agent {invited.agent}, this one is {config.agent.id}",
              "ask for one for this agent, or correct [agent] id")  # fmt: skip
-    if config.upstream is None or config.upstream.url != invited.url:
+    if config.upstream is not None and config.upstream.url != invited.url:
         fail(PROBLEM, f"the invitation is for {invited.url}, [upstream] says otherwise",
              f'write under [upstream]: url = "{invited.url}"')  # fmt: skip
+    if config.upstream is None:
+        try:
+            Upstream.model_validate({"url": invited.url})
+        except ValueError:
+            fail(PROBLEM, f"the invitation is for {invited.url}; plain http goes to this machine only",
+                 "ask the provider for one with https://")  # fmt: skip
     config.agent.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with as_owner(config.agent.state_dir):
         key = keys.load_or_make(config.agent.state_dir)
@@ -122,6 +132,24 @@ def enrol(file: Path, invitation: str) -> None:
     stored(config, lambda db: ledger.keep_fact(db, "receiver", receiver.json()), write=True)
     click.echo(
         f"enrolled as {enrolled.agent} for {', '.join(enrolled.tenants)}; the receiver's key is pinned"
+    )
+    if config.upstream is None:
+        _name(file, invited.url)
+
+
+def _name(file: Path, url: str) -> None:
+    """Write the provider into a configuration that has none."""
+    section = draft.upstream(url)
+    try:
+        changes.make(changes.change(file, (changes.read(file) or "") + section))
+    except OSError as error:
+        fail(
+            PROBLEM,
+            f"{file} can't be written: {error.strerror or error}",
+            f'add [upstream] with url = "{url}"',
+        )
+    click.echo(
+        f"{file} has this now, and an agent that runs needs: systemctl reload pbx-meter\n{section}", nl=False
     )
 
 

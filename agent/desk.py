@@ -209,7 +209,7 @@ def replace_refused(db: Database, plan: Plan, state_dir: Path, record_id: str, n
         USAGE_SUMMARY, dict(plan.agent), found.tenant,
         f"{found.tenant}/{period.name}/correction/{revision}", now, data,
     )  # fmt: skip
-    sealed = seal(db, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
+    sealed = seal(db, plan, said, key=keys.current(db, state_dir), kind="correction", tenant=found.tenant,
                   period=period, revision=revision, now=now)  # fmt: skip
     corrections.keep(db, sealed, corrections.of(db, newest))
     return sealed
@@ -235,7 +235,7 @@ def change_key(db: Database, plan: Plan, state_dir: Path, now: Instant) -> Publi
         new=new,
         now=now,
     )
-    seal(db, said, key=old, kind="key-change", tenant=None, period=None, revision=number, now=now)
+    seal(db, plan, said, key=old, kind="key-change", tenant=None, period=None, revision=number, now=now)
     ledger.keep_fact(db, keys.FACT, new.public.thumbprint)
     return new.public
 

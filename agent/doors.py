@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,10 +22,38 @@ from config.model import Config
 log = structlog.get_logger(__name__)
 
 
-async def open_doors(
+async def open_socket(
+    path: Path,
+    read: Callable[[], Awaitable[dict[str, Any]]],
+    reload: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+) -> AsyncExitStack:
+    """Answer on the local socket; return what closes it.
+
+    Args:
+        path: Where.
+        read: What the agent says of itself.
+        reload: Reads the configuration again, for those whom the socket lets in; None: it can't be.
+
+    Raises:
+        StoreError: The socket can't be made.
+    """
+    door = AsyncExitStack()
+    try:
+        runner = await status.serve(path, read, reload)
+    except OSError as error:
+        raise StoreError(
+            f"the socket {path} can't be made: {error.strerror or error}",
+            hint="make its folder and give it to the agent's user, or name another: [agent] socket",
+            damaged=False,
+        ) from error
+    door.push_async_callback(runner.cleanup)
+    return door
+
+
+async def open_page(
     config: Config, told: Status, glance: Glance, health: Health, clock: Clock
 ) -> AsyncExitStack:
-    """Answer on the local socket and on the status page; return what closes both.
+    """Serve the status page, if it is wanted; return what closes it. One that can't be served stops nothing.
 
     Args:
         config: Where.
@@ -30,30 +61,18 @@ async def open_doors(
         glance: What the agent says of itself.
         health: Whether it is well.
         clock: The clock.
-
-    Raises:
-        StoreError: The socket can't be made. A page that can't be served is said, and stops nothing.
     """
-    doors = AsyncExitStack()
-    try:
-        runner = await status.serve(config.agent.socket, glance.fresh)
-    except OSError as error:
-        raise StoreError(
-            f"the socket {config.agent.socket} can't be made: {error.strerror or error}",
-            hint="make its folder and give it to the agent's user, or name another: [agent] socket",
-            damaged=False,
-        ) from error
-    doors.push_async_callback(runner.cleanup)
+    door = AsyncExitStack()
     if not config.page.enabled:
-        return doors
+        return door
     measured = partial(metrics.text, synchronised=clock_is_synchronised, state_dir=config.agent.state_dir)
     page = serving.Page(glance, health.unwell, measured, config.agent.timezone, run=str(clock.boot()))
     trouble = None
     try:
         served = await serving.serve(page, config.page.listen)
-        doors.push_async_callback(served.cleanup)
+        door.push_async_callback(served.cleanup)
     except OSError as error:
         trouble = f"{error.strerror or error}: name another address, [page] listen"
         log.warning("page.not_served", listen=config.page.listen, error=trouble)
     told.page = {"url": f"http://{config.page.listen}/", "trouble": trouble}
-    return doors
+    return door

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from agent.clock import Clock
@@ -38,6 +40,15 @@ def clock_is_synchronised() -> bool | None:
         return None
     status = ctypes.c_int.from_buffer(timex, _STATUS_AT).value
     return state != _TIME_ERROR and not status & _UNSYNCHRONISED
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return how much room the agent has on a folder's disk (root's reserve left out); None: it can't be told."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 class Health:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +24,15 @@ log = structlog.get_logger(__name__)
 RETRY_MS = 5 * 60_000
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Readings of one PBX that fail: since when without a good one between them, the last reason, and how often it is read."""
+
+    since: Instant
+    why: ConnectorError
+    every_ms: int
+
+
 class ExtensionReading:
     """Reads the extensions of every PBX when they are due.
 
@@ -32,6 +42,9 @@ class ExtensionReading:
         tenancy: Whose an extension is.
         every_ms: How often each PBX is read.
         store, clock: Where readings go, and when it is.
+
+    Attributes:
+        unread: The PBXs whose last reading failed.
     """
 
     def __init__(
@@ -44,6 +57,7 @@ class ExtensionReading:
         store: Store,
         clock: Clock,
     ) -> None:
+        self.unread: dict[str, Unread] = {}
         self._links = links
         self._contracts = contracts
         self._calendars = calendars
@@ -86,12 +100,18 @@ class ExtensionReading:
             self._said[name] = str(error)
             at = self._clock.now()
             failed = [Reading(name, tenant, at, None, "") for tenant in self._tenants_on(name)]
-            await self._store.write(lambda db: readings.read(db, failed))
+            since = await self._store.write(lambda db: _keep_failed(db, name, failed))
+            self.unread[name] = Unread(since, error, self._every_ms[name])
             return
         await self._store.write(lambda db: self._keep(db, name, found))
         self._read_at[name] = found.at
         self._tried_at.pop(name, None)
         self._said.pop(name, None)
+        self.unread.pop(name, None)
+
+    def was_read(self, name: str) -> bool:
+        """Return whether the extensions of a PBX were tried since the start, well or not."""
+        return name in self._read_at or name in self.unread
 
     def _tenants_on(self, pbx: str) -> list[str | None]:
         return [c.tenant for c in self._contracts.values() if pbx in c.terms.user_pbxs] + [None]
@@ -126,3 +146,10 @@ class ExtensionReading:
         readings.read(db, counted)
         readings.replace_extensions(db, pbx, found.source, owners)
         log.info("extensions.read", pbx=pbx, source=found.source, users=len(owners))
+
+
+def _keep_failed(db: Database, pbx: str, failed: Sequence[Reading]) -> Instant:
+    """Keep readings that failed; return since when they do."""
+    readings.read(db, failed)
+    since = readings.unread_since(db, pbx)
+    return failed[-1].at if since is None else since

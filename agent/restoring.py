@@ -15,13 +15,24 @@ from agent.configured import contract, sampling, tenancy
 from agent.contracts import Calendar, Contract, same
 from agent.store import agreements, ledger, notices, told
 from agent.store.database import Database
+from agent.store.ledger import Left
 from config.model import Config
 from meter.account import Account
 from meter.capacity import Watch
 from meter.levels import Levels
 from meter.model import Instant, Known
 from meter.sampled import by_call_log
+from meter.tenancy import Tenancy
 from meter.watched import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The tenants of a configuration: what holds with each, and its figures as the ledger has them."""
+
+    contracts: dict[str, Contract]
+    calendars: dict[str, Calendar]
+    accounts: dict[str, Account]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +40,13 @@ class Restored:
     """The live state as the ledger left it.
 
     Attributes:
-        levels, contracts, accounts, calendars, watches, numbers: What the loops go on with.
+        levels, agreed, watches, numbers: What the loops go on with.
         changes: The facts of the start itself, which the ledger has already: the gap until now.
         away_ms: Time between the last instant at which a PBX was heard and now.
     """
 
     levels: Levels
-    contracts: dict[str, Contract]
-    accounts: dict[str, Account]
-    calendars: dict[str, Calendar]
+    agreed: Agreed
     watches: dict[str, Watch]
     numbers: dict[tuple[str, str], int]
     changes: Changes
@@ -46,51 +55,19 @@ class Restored:
 
 def restore(db: Database, config: Config, now: Instant) -> Restored:
     """Return where the agent goes on: as the last commit left it, under the configuration of today."""
-    key = ledger.fact(db, "redaction_key")
-    if key is None:
-        key = secrets.token_hex(32)
-        ledger.keep_fact(db, "redaction_key", key)
-    rules = tenancy(config, bytes.fromhex(key))
+    rules = rules_of(db, config)
     heard = ledger.last_heard(db)
-    _retire(db, {pbx.name for pbx in config.pbx})
+    retire(db, {pbx.name for pbx in config.pbx})
     next_leg, next_gap = ledger.next_rows(db)
     levels = Levels(rules, next_leg=next_leg, next_gap=next_gap)
     for pbx in config.pbx:
-        left = ledger.left(db, pbx.name)
-        if left is None:
-            ledger.know(db, pbx.name)
-            levels.watch(pbx.name)
-        else:
-            levels.restore(
-                pbx.name,
-                legs=left.legs,
-                names=left.names,
-                gap=left.gap,
-                heard_at=left.heard_at,
-                booted=left.booted,
-            )
-    by_log = by_call_log(sampling(config))
-    contracts: dict[str, Contract] = {}
-    calendars: dict[str, Calendar] = {}
-    accounts: dict[str, Account] = {}
-    for tenant in config.tenant:
-        agreed = contract(tenant, rules)
-        calendar = Calendar(agreed, agreements.last_period(db, tenant.id), now)
-        contracts[tenant.id] = agreed = _agree(db, agreed, now)
-        calendars[tenant.id] = calendar
-        opened = calendar.opened(now)
-        for period in opened:
-            agreements.open_period(db, tenant.id, period)
-        calendar.keep(opened)
-        accounts[tenant.id] = account(db, agreed, calendar, now, by_log)
-    _dismiss(db, set(contracts), now)
+        watch(levels, pbx.name, known(db, pbx.name))
+    agreed = agree(db, config, rules, now)
     changes = levels.drain()
     ledger.record(db, changes, ())
     return Restored(
         levels,
-        contracts,
-        accounts,
-        calendars,
+        agreed,
         watches={
             tenant: replace(Watch(**json.loads(watch)), observed=False)
             for tenant, watch in notices.remembered(db).items()
@@ -101,7 +78,57 @@ def restore(db: Database, config: Config, now: Instant) -> Restored:
     )
 
 
-def _retire(db: Database, configured: set[str]) -> None:
+def rules_of(db: Database, config: Config) -> Tenancy:
+    """Return the operator's rules, with the key that numbers are made unreadable by; the first time it is made."""
+    key = ledger.fact(db, "redaction_key")
+    if key is None:
+        key = secrets.token_hex(32)
+        ledger.keep_fact(db, "redaction_key", key)
+    return tenancy(config, bytes.fromhex(key))
+
+
+def known(db: Database, pbx: str) -> Left | None:
+    """Return how the ledger left a PBX; None: it knows it only from now on."""
+    left = ledger.left(db, pbx)
+    if left is None:
+        ledger.know(db, pbx)
+    return left
+
+
+def watch(levels: Levels, pbx: str, left: Left | None) -> None:
+    """Begin to follow a PBX, or go on with one as the ledger left it."""
+    if left is None:
+        levels.watch(pbx)
+    else:
+        levels.restore(
+            pbx,
+            legs=left.legs,
+            names=left.names,
+            gap=left.gap,
+            heard_at=left.heard_at,
+            booted=left.booted,
+        )
+
+
+def agree(db: Database, config: Config, rules: Tenancy, now: Instant) -> Agreed:
+    """Write down what the configuration says of the tenants, and return it with their figures."""
+    by_log = by_call_log(sampling(config))
+    found = Agreed({}, {}, {})
+    for tenant in config.tenant:
+        agreed = contract(tenant, rules)
+        calendar = Calendar(agreed, agreements.last_period(db, tenant.id), now)
+        found.contracts[tenant.id] = agreed = _agree(db, agreed, now)
+        found.calendars[tenant.id] = calendar
+        opened = calendar.opened(now)
+        for period in opened:
+            agreements.open_period(db, tenant.id, period)
+        calendar.keep(opened)
+        found.accounts[tenant.id] = account(db, agreed, calendar, now, by_log)
+    _dismiss(db, set(found.contracts), now)
+    return found
+
+
+def retire(db: Database, configured: set[str]) -> None:
     """End the legs of PBXs that are followed no longer where they were last heard."""
     changes = Changes()
     for pbx in ledger.pbxs(db):

@@ -9,19 +9,19 @@ on in memory and nothing is dropped.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from agent.alerting import Alerting, Alerts
-from agent.clock import Clock, Step
+from agent.clock import Clock
 from agent.contracts import Calendar, Contract
-from agent.store import ledger, notices, outbox
 from agent.store.database import Database, Store, StoreError
 from agent.store.ledger import Heard
+from agent.unwritten import Unwritten
 from meter.account import Account
 from meter.events import Event, Snapshot
 from meter.fold import Figures
@@ -38,6 +38,21 @@ COMMIT_EVERY_S: Final = 1.0
 BEAT_S: Final = 0.5
 #: The event loop stood still if it did not turn for so long, in ms.
 STALL_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What one `Sampling` leaves to the next one of the same agent, when the configuration changes.
+
+    Attributes:
+        unwritten: Rows that are not written yet.
+        repairs: What snapshots repaired so far, by PBX.
+        distrust_before: Snapshots that were asked for earlier are not believed.
+    """
+
+    unwritten: Unwritten
+    repairs: dict[str, tuple[int, int]]
+    distrust_before: Instant
 
 
 class Sampling:
@@ -81,9 +96,7 @@ class Sampling:
         self.disk: StoreError | None = None
         self._store = store
         self._clock = clock
-        self._pending = Changes()
-        self._alerts = Alerts()
-        self._steps: list[Step] = []
+        self._unwritten = Unwritten()
         self._repairs: dict[str, tuple[int, int]] = {}
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -101,6 +114,25 @@ class Sampling:
         self._give(changes, self.accounts)
         for account in self.accounts.values():
             account.settle(self.turned_at)
+
+    def hand_over(self) -> Handover:
+        """Return what no commit has written, for the one that goes on over the same levels. Inside `still`."""
+        self.mind_time()
+        self._spread()
+        if self.alerting is not None:
+            self._unwritten.alerts.absorb(self.alerting.drain())
+        left = Handover(self._unwritten, self._repairs, self._distrust_before)
+        self._unwritten = Unwritten()
+        return left
+
+    def go_on(self, left: Handover) -> None:
+        """Go on where another one stopped: what it left is not in this one's accounts yet."""
+        self._unwritten = left.unwritten
+        self._repairs, self._distrust_before = left.repairs, left.distrust_before
+        self._give(self._unwritten.changes, self.accounts)
+        self._spread()
+        for tenant, account in self.accounts.items():
+            account.settle(self._agreed_at(tenant))
 
     # --- from the connectors ---------------------------------------------------------
 
@@ -146,7 +178,7 @@ class Sampling:
         steps = self._clock.steps()
         for step in steps:
             log.warning("clock.stepped", by_ms=step.by_ms)
-            self._steps.append(step)
+            self._unwritten.steps.append(step)
         forward = next((step for step in steps if step.by_ms > 0), None)
         if stalled:
             log.warning("agent.stalled", for_ms=now - before)
@@ -168,7 +200,7 @@ class Sampling:
         changes = self.levels.drain()
         if not changes:
             return set()
-        self._pending.absorb(changes)
+        self._unwritten.changes.absorb(changes)
         return self._give(changes, self.accounts)
 
     def _give(self, changes: Changes, accounts: Mapping[str, Account]) -> set[str]:
@@ -208,7 +240,7 @@ class Sampling:
         """
         async with self._committing:
             fresh = await self._store.read(lambda db: {tenant: load(db, tenant) for tenant in tenants})
-            self._give(self._pending, fresh)  # and what is not written yet
+            self._give(self._unwritten.changes, fresh)  # and what is not written yet
             for tenant, account in fresh.items():
                 account.settle(self._agreed_at(tenant))
             self.accounts.update(fresh)
@@ -286,12 +318,6 @@ class Sampling:
                 self.alerting.keep_watches()
             await self.commit()
 
-    async def beat(self) -> None:
-        """Mind the time, and wait for nothing else: only so is a late turn the event loop's own."""
-        while True:
-            await self._clock.sleep(BEAT_S)
-            self.mind_time()
-
     async def commit(self) -> None:
         """Write everything that is new, and up to when each PBX was heard. Failing, keep it all.
 
@@ -303,36 +329,35 @@ class Sampling:
         async with self._committing:
             await self._write()
 
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Write everything that is new, and nothing more until the end of the block.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        async with self._committing:
+            await self._write()
+            if self.disk is not None:
+                raise self.disk
+            yield
+
     async def _write(self) -> None:
         if self.alerting is not None:
-            self._alerts.absorb(self.alerting.drain())
-        changes, self._pending = self._pending, Changes()
-        alerts, self._alerts = self._alerts, Alerts()
-        steps, self._steps = self._steps, []
+            self._unwritten.alerts.absorb(self.alerting.drain())
+        unwritten, self._unwritten = self._unwritten, Unwritten()
         now = self.turned_at
         heard = [Heard(p.name, now, p.booted) for p in self.levels.pbxs.values() if p.gap is None]
-
-        def work(db: Database) -> None:
-            ledger.record(db, changes, heard)
-            ledger.step(db, ((step.at, step.by_ms, step.repeated_ms) for step in steps))
-            for tenant, watch in alerts.watches.items():
-                notices.remember(db, tenant, json.dumps(asdict(watch)))
-            notices.write(db, alerts.notices)
-            outbox.enqueue(db, alerts.rows, now)
-
         try:
-            await self._store.write(work)
+            await self._store.write(lambda db: unwritten.write(db, heard, now))
         except BaseException as error:
-            changes.absorb(self._pending)
-            self._pending = changes
-            alerts.absorb(self._alerts)
-            self._alerts = alerts
-            self._steps = steps + self._steps
+            unwritten.absorb(self._unwritten)
+            self._unwritten = unwritten
             if not isinstance(error, StoreError):
                 raise
             self._disk_fails(error)
         else:
-            self._disk_works(alerts)
+            self._disk_works(unwritten.alerts)
         finally:
             self.tried_at = self._clock.boot()
 
@@ -356,7 +381,7 @@ class Sampling:
         A PBX that is not seen has said what it had to say. What the ledger does not hold yet is not
         known: a gap that was just noticed must be there before a record is made from it.
         """
-        if self.disk is not None or self._pending or self._committing.locked():
+        if self.disk is not None or self._unwritten.changes or self._committing.locked():
             return 0
         pbxs = (self.levels.pbxs[name] for name in self.contracts[tenant].terms.pbxs)
         return min((FOREVER if pbx.gap is not None else pbx.agreed_at for pbx in pbxs), default=FOREVER)

@@ -14,7 +14,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent.clock import Clock
-from agent.store import ledger, outbox, records
+from agent.store import retention
 from agent.store.database import Database, Store, StoreError
 from meter.periods import HOUR_MS
 
@@ -31,6 +31,7 @@ def scheduler(
     seal_due: Callable[[], Awaitable[object]],
     read_extensions: Callable[[], Awaitable[object]],
     read_calls: Callable[[], Awaitable[object]],
+    look_for_troubles: Callable[[], Awaitable[object]],
     store: Store,
     clock: Clock,
     every_s: float,
@@ -41,27 +42,28 @@ def scheduler(
         seal_due: Seals what is due.
         read_extensions: Reads extension lists that are due.
         read_calls: Reads call records that are due.
+        look_for_troubles: Looks what needs a hand, and tells the operator.
         store: For retention.
         clock: Likewise.
-        every_s: How often the first three look.
+        every_s: How often the first four look.
     """
 
     async def retain() -> None:
         now = clock.now()
 
-        def work(db: Database) -> None:
-            ledger.prune(db, now - KEEP_MS)
-            outbox.forget(db, now - KEEP_INTERIMS_MS)
-            records.let_go(db, interims_before=now - KEEP_INTERIMS_MS, all_before=now - KEEP_MS)
+        def piece(db: Database) -> bool:
+            return retention.let_go(db, facts_before=now - KEEP_MS, interims_before=now - KEEP_INTERIMS_MS)
 
-        await store.write(work)
+        while await store.write(piece):
+            pass  # between two pieces everybody else writes
 
     jobs = AsyncIOScheduler(timezone="UTC")
     options = {"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     jobs.add_job(_caught("seal", seal_due), "interval", seconds=every_s, **options)
     jobs.add_job(_caught("extensions", read_extensions), "interval", seconds=every_s, **options)
     jobs.add_job(_caught("calls", read_calls), "interval", seconds=every_s, **options)
-    jobs.add_job(_caught("retention", retain), "interval", hours=6, **options)
+    jobs.add_job(_caught("troubles", look_for_troubles), "interval", seconds=every_s, **options)
+    jobs.add_job(_caught("retention", retain), "interval", hours=1, **options)
     return jobs
 
 

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from agent.store import agreements, ledger, readings, records, told
+from agent.store import agreements, ledger, outbox, readings, records, told
 from agent.store.database import Database
 from meter import signature
 from meter.canonical import canonical_bytes
@@ -38,6 +38,8 @@ class Plan:
         sampling: How each PBX is watched.
         default: The tenant that states unclassified and unassigned legs: the default
             one, or the only one; None: nobody.
+        statements: Returns the outbox rows by which a sealed record is told to people. It
+            raises nothing: what can't be told must not keep a record from being sealed.
     """
 
     agent: Mapping[str, str]
@@ -45,6 +47,7 @@ class Plan:
     interim_ms: int
     sampling: Mapping[str, Sampling]
     default: str | None
+    statements: Callable[[records.Sealed], Iterable[tuple[str, str, str, bytes]]] = lambda _: ()
 
 
 class Halted(Exception):  # noqa: N818 - it says what is so
@@ -69,6 +72,7 @@ def envelope(
 
 def seal(
     db: Database,
+    plan: Plan,
     said: dict[str, Any],
     *,
     key: PrivateKey,
@@ -78,7 +82,9 @@ def seal(
     revision: int,
     now: Instant,
 ) -> records.Sealed:
-    """Give a record the next place in the chain, sign it and store it. To be called in a write transaction.
+    """Give a record the next place in the chain, sign it and store it, with the rows of what is told of it.
+
+    To be called in a write transaction: the record and its rows are there together, or not at all.
 
     Raises:
         Halted: Nothing may be sealed in this chain any more.
@@ -113,6 +119,7 @@ def seal(
         jws=jws,
     )
     records.seal(db, sealed)
+    outbox.enqueue(db, plan.statements(sealed), now)
     return sealed
 
 

@@ -7,147 +7,87 @@ leaves when the one before has its receipt.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import structlog
 
 from agent.clock import Clock
 from agent.store import outbox, records
 from agent.store.database import Database, Store, StoreError
-from agent.store.outbox import Waiting
 from agent.upstream import Judged, Position, Standing, Step, Upstream, Verdict, compare
-from delivery.courier import Courier, Delivered, Outcome, Parcel, Refused, TryAgain
-from delivery.plan import PLANS, UPSTREAM, wait_s
+from delivery import lane
+from delivery.courier import Courier, Parcel, TryAgain
+from delivery.lane import LOOK_EVERY_S, Bell, OutboxUnusable, Row
+from delivery.plan import UPSTREAM, wait_s
+from meter.model import Instant
 from meter.signature import PrivateKey
 
 log = structlog.get_logger(__name__)
 
-#: Parcels of one lane that are on their way at once, in all and to one target: a dead
-#: target must not take all the places.
-AT_ONCE: Final = 8
-AT_ONCE_TO_ONE: Final = 2
-#: Rows that are looked at, at most, to find some that may leave.
-LOOK_AT: Final = 64
-#: The longest sleep, so that rows that others wrote are found.
-LOOK_EVERY_S: Final = 30.0
-#: How soon a disk that failed is tried again.
-DISK_AGAIN_S: Final = 2.0
 #: How often an agent that is not enrolled looks whether it is by now.
 ENROLMENT_EVERY_S: Final = 2.0
 
-
-class Bell:
-    """Wakes a loop."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def ring(self) -> None:
-        """Wake whoever waits, now or at its next wait."""
-        self._event.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until it rings, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return
-        self._event.clear()
+T = TypeVar("T")
 
 
-class Lane:
-    """Carries the rows of one lane, several at once, so that a slow one costs its own time only.
+class Lane(lane.Lane):
+    """Carries the rows of one lane of the agent's outbox.
 
     Args:
-        lane: Its name, which also names its plan.
+        name: The lane's name.
         courier: Who carries.
-        store, clock: Where rows are, and when it is.
+        store: Where its rows are.
+        clock: When it is.
     """
 
-    def __init__(self, lane: str, courier: Courier, store: Store, clock: Clock) -> None:
-        self.bell = Bell()
+    def __init__(self, name: str, courier: Courier, store: Store, clock: Clock) -> None:
+        super().__init__(name, courier, _Outbox(name, store), clock.now, "pbx-meter outbox retry")
+
+
+class _Outbox:
+    """The rows of one lane in the store (see `delivery.lane.Outbox`)."""
+
+    def __init__(self, lane: str, store: Store) -> None:
         self._lane = lane
-        self._courier = courier
         self._store = store
-        self._clock = clock
-        self._away: dict[int, str] = {}  # rows that are being carried, with their targets
-        #: What became of rows and could not be written down: never to be carried again before it is.
-        self._unwritten: dict[int, Callable[[Database], None]] = {}
 
-    async def run(self) -> None:
-        """Carry what is due, for ever."""
-        said = ""
-        async with asyncio.TaskGroup() as group:
-            while True:
-                try:
-                    wait = await self._send_out(group)
-                except StoreError as error:
-                    if str(error) != said:
-                        log.error("lane.hindered", lane=self._lane, error=str(error), hint=error.hint)  # noqa: TRY400 - no bug
-                    said, wait = str(error), DISK_AGAIN_S
-                else:
-                    said = ""
-                await self.bell.wait(min(max(wait, 0.02), LOOK_EVERY_S))
+    async def due(self, now: Instant, most: int) -> list[Row]:
+        """See `Outbox.due`."""
+        rows = await self._read(lambda db: outbox.due(db, self._lane, now, most))
+        return [
+            Row(row.row, Parcel(row.id, row.lane, row.target, row.body, row.attempts + 1)) for row in rows
+        ]
 
-    async def _send_out(self, group: asyncio.TaskGroup) -> float:
-        """Begin to carry what may leave now; return in how many seconds something more may."""
-        await self._write_outcomes()
-        now = self._clock.now()
-        for row in await self._store.read(lambda db: outbox.due(db, self._lane, now, LOOK_AT)):
-            if self._may_leave(row):
-                self._away[row.row] = row.target
-                group.create_task(self._carry(row))
-        due_at = await self._store.read(lambda db: outbox.next_due(db, self._lane, now))
-        return LOOK_EVERY_S if due_at is None else (due_at - now) / 1000
+    async def next_due(self, now: Instant) -> Instant | None:
+        """See `Outbox.next_due`."""
+        return await self._read(lambda db: outbox.next_due(db, self._lane, now))
 
-    def _may_leave(self, row: Waiting) -> bool:
-        targets = list(self._away.values())
-        return (
-            row.row not in self._away
-            and row.row not in self._unwritten
-            and len(targets) < AT_ONCE
-            and (targets.count(row.target) < AT_ONCE_TO_ONE)
-        )
+    async def delivered(self, row: Row, at: Instant) -> None:
+        """See `Outbox.delivered`."""
+        await self._write(lambda db, number: outbox.delivered(db, number, at), row)
 
-    async def _carry(self, row: Waiting) -> None:
-        parcel = Parcel(row.id, row.lane, row.target, row.body, row.attempts + 1)
+    async def again(self, row: Row, due_at: Instant, why: str) -> None:
+        """See `Outbox.again`."""
+        await self._write(lambda db, number: outbox.again(db, number, due_at, why), row)
+
+    async def park(self, row: Row, at: Instant, why: str, hint: str) -> None:
+        """See `Outbox.park`."""
+        await self._write(lambda db, number: outbox.park(db, number, at, why, hint), row)
+
+    async def _read(self, work: Callable[[Database], T]) -> T:
         try:
-            outcome = await self._courier.carry(parcel)
-        except Exception:
-            log.exception("parcel.courier_failed", lane=row.lane, id=row.id)
-            outcome = TryAgain("the courier failed: the log says why; please report it")
-        self._unwritten[row.row] = self._settled(parcel, row, outcome)
-        del self._away[row.row]
-        self.bell.ring()
+            return await self._store.read(work)
+        except StoreError as error:
+            raise OutboxUnusable(str(error), error.hint) from error
 
-    async def _write_outcomes(self) -> None:
-        """Write down what became of rows. A disk that fails keeps them here, and nothing is sent twice."""
-        for row, settle in list(self._unwritten.items()):
-            await self._store.write(settle)
-            del self._unwritten[row]
-
-    def _settled(self, parcel: Parcel, row: Waiting, outcome: Outcome) -> Callable[[Database], None]:
-        """Log what became of a row, and return how to write it down."""
-        now = self._clock.now()
-        if isinstance(outcome, Delivered):
-            log.info("parcel.delivered", lane=row.lane, id=row.id, attempt=parcel.attempt)
-            return lambda db: outbox.delivered(db, row.row, now)
-        why = outcome.why
-        wait = wait_s(PLANS[row.lane], attempt=parcel.attempt, outcome=outcome, random=random.random)
-        if wait is None:
-            hint = "mend the cause, then: pbx-meter outbox retry"
-            if isinstance(outcome, Refused) and outcome.hint:
-                hint = f"{outcome.hint}; then: pbx-meter outbox retry"
-            log.error("parcel.parked", lane=row.lane, id=row.id, why=why, hint=hint)
-            return lambda db: outbox.park(db, row.row, now, why, hint)
-        if parcel.attempt == 1:
-            log.warning("parcel.put_off", lane=row.lane, id=row.id, why=why)
-        due_at = now + int(wait * 1000)
-        return lambda db: outbox.again(db, row.row, due_at, why)
+    async def _write(self, work: Callable[[Database, int], None], row: Row) -> None:
+        number = cast("int", row.key)
+        try:
+            await self._store.write(lambda db: work(db, number))
+        except StoreError as error:
+            raise OutboxUnusable(str(error), error.hint) from error
 
 
 class Shipping:
@@ -180,6 +120,12 @@ class Shipping:
         self._position_known = position_known
         self._cursor: tuple[int, int] | None = None  # chain and sequence of the next record to send
         self._attempt = 0
+        self._passing: str | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the trouble passes by itself: the network, or a receiver that is busy."""
+        return self.trouble is not None and self.trouble == self._passing
 
     async def run(self) -> None:
         """Compare positions, then send what has no receipt, for ever."""
@@ -305,7 +251,7 @@ class Shipping:
         said = f"{judged.why}. {judged.hint}" if judged.hint else judged.why
         if said != self.trouble:
             log.warning("upstream.trouble", why=judged.why, hint=judged.hint)
-        self.trouble = said
+        self.trouble, self._passing = said, None if judged.hint else said
         outcome = TryAgain(judged.why, judged.not_before_s)
         wait = wait_s(UPSTREAM, attempt=max(1, self._attempt), outcome=outcome, random=random.random)
         await self._clock.sleep(LOOK_EVERY_S if wait is None else wait)

@@ -77,6 +77,8 @@ class Status:
         self._store = store
         #: Where the status page is, and why it is not there: {"url", "trouble"}; None: it is switched off.
         self.page: dict[str, str | None] | None = None
+        #: What else needs a hand (agent.troubles); set once.
+        self.needs: Callable[[], list[str]] = list
 
     async def read(self, now: Instant) -> dict[str, Any]:
         """Return everything as plain values; field names are fixed, null is unknown."""
@@ -107,7 +109,7 @@ class Status:
             "outbox": {"waiting": rows.outbox["waiting"] + waiting, "parked": rows.outbox["parked"]},
             "records": rows.records,
             "receipts": [_receipt(record) for record in rows.receipts] if self._shipping else None,
-            "trouble": self._trouble() + [_refused(record) for record in rows.refused],
+            "trouble": self._trouble() + self.needs() + [refused(record) for record in rows.refused],
             "page": self.page,
         }
 
@@ -198,7 +200,7 @@ class Status:
         return found
 
 
-def _refused(record: Sealed) -> str:
+def refused(record: Sealed) -> str:
     """Say that the provider can't count a summary, why, and what makes up for it."""
     said = f"the provider refused {record.id}: {record.why or 'no reason given'}"
     if record.kind == "interim":
@@ -237,8 +239,14 @@ def _receipt(record: Sealed) -> dict[str, Any]:
     }
 
 
-async def serve(path: Path, read: Callable[[], Awaitable[dict[str, Any]]]) -> web.AppRunner:
-    """Answer `GET /status` on a local socket. The caller cleans the runner up.
+async def serve(
+    path: Path,
+    read: Callable[[], Awaitable[dict[str, Any]]],
+    reload: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+) -> web.AppRunner:
+    """Answer `GET /status`, and `POST /reload` if that can be done, on a local socket.
+
+    The caller cleans the runner up.
 
     Raises:
         OSError: The socket can't be made.
@@ -249,6 +257,13 @@ async def serve(path: Path, read: Callable[[], Awaitable[dict[str, Any]]]) -> we
 
     app = web.Application()
     app.router.add_get("/status", answer)
+    if reload is not None:
+        reloaded = reload
+
+        async def obey(_: web.Request) -> web.Response:
+            return web.json_response(await reloaded())
+
+        app.router.add_post("/reload", obey)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the start
@@ -262,10 +277,22 @@ async def serve(path: Path, read: Callable[[], Awaitable[dict[str, Any]]]) -> we
 
 async def ask(path: Path) -> dict[str, Any] | None:
     """Return what the agent that answers at a socket says of itself; None: none does."""
+    return await _asked(path, "GET", "/status", 10)
+
+
+async def reload(path: Path) -> dict[str, Any] | None:
+    """Let the agent that answers at a socket read its configuration again; return what came of it.
+
+    None: none answers, or not within minutes (it loads the figures of every tenant anew).
+    """
+    return await _asked(path, "POST", "/reload", 300)
+
+
+async def _asked(path: Path, method: str, what: str, within_s: float) -> dict[str, Any] | None:
     try:
         async with (
             ClientSession(connector=UnixConnector(str(path))) as session,
-            session.get("http://agent/status", timeout=ClientTimeout(10)) as answer,
+            session.request(method, f"http://agent{what}", timeout=ClientTimeout(within_s)) as answer,
         ):
             answer.raise_for_status()
             found: dict[str, Any] = await answer.json()

@@ -116,6 +116,18 @@ class Link:
         self._attempt = 0
         self._up_since: int | None = None
 
+    def tell(
+        self,
+        take: Callable[[str, Sequence[Event]], None],
+        lost: Callable[[str, Instant, Cause], None],
+    ) -> None:
+        """From now on tell others: the sink of its events, and who hears of lost links."""
+        self._take, self._lost = take, lost
+
+    def leave(self) -> None:
+        """Open the gap of a link that is followed no longer. Its loop must have ended."""
+        self._end(Cause.LINK_LOST, self._clock.now())
+
     async def follow(self) -> None:
         """Serve one connection after another."""
         while True:

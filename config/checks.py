@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from config.model import Agent, Asterisk, Brand, Pbx, Smtp, Tenant, ThreeCX, Webhook
+from config.model import Agent, Asterisk, Brand, Operator, Pbx, Report, Smtp, Tenant, ThreeCX, Webhook
 from config.problems import Problem, shown
 from config.values import is_loopback
 from meter.tenancy import bare
@@ -34,6 +34,8 @@ class Sections:
     pbx: Mapping[str, Pbx]
     tenant: Mapping[str, Tenant]
     smtp: Smtp | None
+    operator: Operator | None
+    report: Report | None
     webhook: Mapping[str, Webhook]
     brand: Mapping[str, Brand]
     broken: frozenset[str] = frozenset()
@@ -147,14 +149,11 @@ def references_exist(sections: Sections) -> Iterator[Finding]:
 def mail_can_leave(sections: Sections) -> Iterator[Finding]:
     """Addresses need a mail server; an account needs its password."""
     if sections.smtp is None and "smtp" not in sections.broken:
-        for key, tenant in sections.tenant.items():
-            if tenant.alerts:
-                yield (
-                    f"{key}.alerts",
-                    "mail can't be sent without [smtp]",
-                    "add [smtp] with host and sender",
-                    None,
-                )
+        told = [f"{key}.alerts" for key, tenant in sections.tenant.items() if tenant.alerts]
+        told += ["operator.email"] if sections.operator else []
+        told += ["report.email"] if sections.report else []
+        for key in told:
+            yield key, "mail can't be sent without [smtp]", "add [smtp] with host and sender", None
     if sections.smtp and (sections.smtp.username is None) != (sections.smtp.password is None):
         yield "smtp", "username and password come together", "add the missing one, or leave out both", None
 

@@ -29,6 +29,8 @@ _WITHOUT_MEANING: Final[Mapping[str, Any]] = {
     },
     "tenant": {"__all__": {"alerts", "webhooks", "language", "brand", "repeat", "warn_at"}},
     "smtp": True,
+    "operator": True,
+    "report": True,
     "webhook": True,
     "upstream": True,
     "brand": True,

@@ -8,8 +8,9 @@ see the section. What needs two sections is in `config.checks`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -60,6 +61,11 @@ class Section(BaseModel):
         extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
+    @classmethod
+    def of(cls, table: Mapping[str, object]) -> type[Self]:  # noqa: ARG003  # for sections of several kinds
+        """Return which kind of this section a table is."""
+        return cls
+
 
 class Agent(Section):
     """This agent.
@@ -96,6 +102,14 @@ class Pbx(Section):
     extensions_every: Duration = Field(
         timedelta(hours=6), ge=timedelta(seconds=30), description='"30s" or more; the definition says "6h"'
     )
+
+    @classmethod
+    def of(cls, table: Mapping[str, object]) -> type[Self]:
+        """Return which kind of PBX a table is: an Asterisk, unless it says otherwise."""
+        kind: type[Pbx] = cls
+        if cls is Pbx:
+            kind = ThreeCX if table.get("kind") == "3cx" else Asterisk
+        return cast("type[Self]", kind)
 
 
 class Asterisk(Pbx):
@@ -262,6 +276,29 @@ class Smtp(Section):
     ca_file: Authority | None = Field(None, description=CA_SAYS)
 
 
+class Operator(Section):
+    """Who hears of what needs a hand: a PBX that can't be followed, a provider that refuses, a full disk."""
+
+    email: Annotated[tuple[Address, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        description=f"a list, each {ADDRESS_SAYS}"
+    )
+    language: Literal["nl", "en", "it", "de"] = Field("en", description='"nl", "en", "it" or "de"')
+    unreachable_after: Duration = Field(
+        timedelta(minutes=5),
+        ge=timedelta(seconds=10),
+        le=timedelta(days=1),
+        description='how long a PBX is out of sight before you hear of it, "10s" to "1d"',
+    )
+
+
+class Report(Section):
+    """Who gets each tenant's statement by mail, once its period is sealed and at each correction."""
+
+    email: Annotated[tuple[Address, ...], Field(min_length=1), AfterValidator(unique)] = Field(
+        description=f"a list, each {ADDRESS_SAYS}"
+    )
+
+
 class Webhook(Section):
     """Where notices are posted to. `tenants`: whose; None: everybody's."""
 
@@ -315,6 +352,8 @@ class Config(Section):
     pbx: tuple[Asterisk | ThreeCX, ...]
     tenant: tuple[Tenant, ...]
     smtp: Smtp | None = None
+    operator: Operator | None = None
+    report: Report | None = None
     webhook: tuple[Webhook, ...] = ()
     upstream: Upstream | None = None
     page: Page = Page()

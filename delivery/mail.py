@@ -4,7 +4,7 @@ The same notice, brand and recipient always give the same bytes, Message-ID
 included: nothing here reads a clock or draws lots. Names come from people and
 may hold anything; none of it can become a header, a tag or a style.
 
-Another kind of mail is a `Letter` and a template that fills the frame's blocks.
+Another kind of mail is a letter and a template that fills the frame's blocks (delivery.tidings).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, Protocol
 
 import jinja2
 
 from delivery.address import is_address
-from delivery.letter import Letter, notice_letter
+from delivery.letter import notice_letter
 from delivery.wording import wording
 from meter.model import Instant
 from meter.notices import Notice
@@ -109,8 +109,22 @@ def notice_mail(
     )
 
 
+class Sentences(Protocol):
+    """A letter of any kind: what the frame itself shows of it."""
+
+    @property
+    def subject(self) -> str:
+        """One line."""
+        ...
+
+    @property
+    def small(self) -> tuple[str, ...]:
+        """What identifies the mail and its times."""
+        ...
+
+
 def compose(
-    letter: Letter,
+    letter: Sentences,
     *,
     template: str,
     brand: Brand,

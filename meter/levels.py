@@ -115,6 +115,14 @@ class Levels:
             self._open_gap(watched, heard_at, Cause.AGENT_DOWN)
         return watched
 
+    def forget(self, pbx: str) -> None:
+        """Follow a PBX no longer, as if it had never been. What it told is to be taken with `drain` first."""
+        del self.pbxs[pbx]
+        for calls in self.tenants.values():
+            calls.pop(pbx, None)
+        self.unclassified.pop(pbx, None)
+        self.unassigned.pop(pbx, None)
+
     def lose(self, pbx: str, at: Instant, cause: Cause) -> None:
         """Open a gap: the PBX was last heard at `at`. A running gap keeps its start and cause."""
         watched = self.pbxs[pbx]

@@ -18,12 +18,13 @@ ROOT = Path(__file__).parents[1]
 RUNBOOK = (ROOT / "deploy" / "RUNBOOK.md").read_text("utf-8")
 
 #: Sections whose names are held against something else than log events and sentences.
-LISTS = {"What the provider answers", "Lines of `pbx-meter status`", "Statuses", "Gaps", "Exit codes", "Families of errors", "Alerts"}  # fmt: skip
+LISTS = {"What the provider answers", "Mails to the operator", "Lines of `pbx-meter status`", "Statuses", "Gaps", "Exit codes", "Families of errors", "Alerts"}  # fmt: skip
 
 #: Functions whose sentences an operator reads in `trouble` lines and in `/healthz`.
 SAYING = {
     "agent/health.py": {"unwell", "_disk", "_unseen"},
-    "agent/status.py": {"_trouble", "_refused"},
+    "agent/status.py": {"_trouble", "refused"},
+    "agent/troubles.py": {"_machine"},
     "agent/closing.py": {"_reason_to_wait", "_clock_doubt", "_seal_one"},
     "agent/shipping.py": {"_receiver", "_compare", "_send_next", "_send_from"},
     "agent/upstream.py": {

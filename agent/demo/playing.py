@@ -15,7 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
-from agent import app, logs
+from agent import logs, running
 from agent.app import Agent
 from agent.clock import Clock
 from agent.demo import report, script
@@ -91,7 +91,7 @@ async def _live(
     started: asyncio.Future[Agent] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         agent = group.create_task(
-            app.run(around.config, clock, look_every_s=_LOOK_EVERY_S, started=started.set_result)
+            running.run(around.config, clock, look_every_s=_LOOK_EVERY_S, started=started.set_result)
         )
         story = Story(around, await started, closes_at)
         calls = None

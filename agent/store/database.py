@@ -187,7 +187,15 @@ def _connect(path: Path) -> Database:
     connection = sqlite3.connect(path, timeout=10)
     path.chmod(0o600)
     db = Database(connection, strict=True)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+    # The page first: once there is a table it stands. A sealed interim of 4.7 KB leaves most of a second page
+    # of 4 KB empty, and there are 720 of a tenant's in a month.
+    for pragma in (
+        "page_size=2048",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+    ):
         db.execute(f"PRAGMA {pragma}").fetchall()
     return db
 

@@ -183,21 +183,6 @@ def merges(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> l
     return [Merge(numbers[pbx], at, gone, into) for pbx, at, gone, into in rows if pbx in numbers]
 
 
-def prune(db: Database, before: Instant) -> None:
-    """Let go of facts that ended before an instant: 13 months are kept."""
-    db.execute("DELETE FROM legs WHERE ended < ?", [before])
-    db.execute("DELETE FROM merges WHERE at < ?", [before])
-    db.execute("DELETE FROM gaps WHERE ended < ?", [before])
-    db.execute("DELETE FROM readings WHERE at < ?", [before])
-    db.execute("DELETE FROM reconciled WHERE bucket < ?", [before])
-    db.execute("DELETE FROM seen_as WHERE told IN (SELECT row FROM told_legs WHERE ended < ?)", [before])
-    db.execute("DELETE FROM told_legs WHERE ended < ?", [before])
-    db.execute("DELETE FROM told WHERE ended < ?", [before])
-    db.execute("DELETE FROM clock_steps WHERE at < ?", [before])
-    db.execute("DELETE FROM corrected_legs WHERE ended < ?", [before])
-    db.execute("DELETE FROM corrected_gaps WHERE ended < ?", [before])
-
-
 def reconciled(db: Database, pbxs: Iterable[str], start: Instant, end: Instant) -> tuple[int, int, int]:
     """Return how many snapshots of PBXs there were in `[start, end)`, and what they had missed."""
     names = tuple(pbxs)

@@ -155,6 +155,31 @@ def _polled(db: Database) -> None:
     )
 
 
+@SCHEMA(name="0006_troubles")
+def _troubles(db: Database) -> None:
+    _run(
+        db,
+        # told_at NULL: it is over, which was told at over_at; remembered, so that a return is damped.
+        """CREATE TABLE troubles (
+            kind TEXT NOT NULL, subject TEXT NOT NULL, since INTEGER NOT NULL,
+            told_at INTEGER, over_at INTEGER, calm_ms INTEGER NOT NULL,
+            PRIMARY KEY (kind, subject)
+        ) STRICT, WITHOUT ROWID""",
+        # They are looked for every few seconds, among all records of thirteen months.
+        "CREATE INDEX records_refused ON records (chain, sequence) WHERE status = 'refused'",
+    )
+
+
+@SCHEMA(name="0007_retention")
+def _retention(db: Database) -> None:
+    _run(
+        db,
+        # Without them each look for what waits, or is over its time, would read every record there is.
+        "CREATE INDEX records_waiting ON records (chain, sequence) WHERE receipt IS NULL",
+        "CREATE INDEX records_kept ON records (kind, sealed_at) WHERE jws IS NOT NULL AND receipt IS NOT NULL",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

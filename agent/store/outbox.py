@@ -114,11 +114,6 @@ def parked(db: Database) -> list[Parked]:
     return [Parked(*row) for row in rows]
 
 
-def forget(db: Database, before: Instant) -> None:
-    """Let go of what was delivered before an instant."""
-    db.execute("DELETE FROM outbox WHERE state = 'delivered' AND settled_at < ?", [before])
-
-
 def retry(db: Database, now: Instant) -> int:
     """Let every parked row wait again, from the start of its plan; return how many."""
     return db.execute(

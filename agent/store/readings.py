@@ -45,6 +45,16 @@ def users_now(db: Database, tenant: str, pbxs: Iterable[str]) -> int | None:
     return total
 
 
+def unread_since(db: Database, pbx: str) -> Instant | None:
+    """Return when a PBX's readings began to fail without a good one since; None: the last one was good."""
+    found: Instant | None = db.execute(
+        """SELECT min(at) FROM readings WHERE pbx = :pbx AND at > coalesce(
+             (SELECT max(at) FROM readings WHERE pbx = :pbx AND count IS NOT NULL), -1)""",
+        {"pbx": pbx},
+    ).fetchone()[0]
+    return found
+
+
 def extensions(db: Database, pbx: str, source: str) -> dict[str, str | None]:
     """Return the extensions of a PBX at its last good reading of a source, each with its tenant."""
     return dict(

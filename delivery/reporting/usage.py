@@ -96,12 +96,16 @@ class Proof:
         sha256: The hash of its signed bytes.
         revision: 1 for the final, higher for its corrections; 0 for an interim.
         kid: The thumbprint of the key that signed it.
+        replaces: The id of the record that it takes the place of; None: of none.
+        reason: Why, as whoever corrected wrote it; None: it replaces none.
     """
 
     record: str
     sha256: str
     revision: int
     kid: str
+    replaces: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +226,8 @@ class Difference:
     """One figure that a revision of the report states otherwise than the one before.
 
     `what` is the dotted name of a field of `TenantUsage`, as in `peak.level`; `before` and `after`
-    are its values as text, None: not known.
+    are its values as text, None: not known. For a heap's figure `agent` is empty, `tenant` is the
+    partner's id (empty: the whole), and `what` begins with `heap`, as in `heap.peak.at_most`.
     """
 
     agent: str
@@ -249,7 +254,8 @@ class Report:
         partners: (id, name, heap) of every partner below, and of himself, where tenants are.
         customers: Those with more than one tenant.
         heap: All of it as one.
-        differences: To the revision before.
+        differences: To the revision `compared`.
+        compared: The last revision that was approved, else the one before; None: this is the first.
     """
 
     period: str
@@ -267,6 +273,7 @@ class Report:
     customers: tuple[CustomerUsage, ...]
     heap: Heap
     differences: tuple[Difference, ...] = ()
+    compared: int | None = None
 
     @property
     def missing(self) -> tuple[TenantUsage, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sys
 
-from agent import app, closing, configured, evidence, supervisor
+from agent import closing, configured, evidence, running, supervisor
 from agent.cli import main
 from agent.clock import Clock
 
@@ -20,7 +20,7 @@ DENIED_WAIT_S = 0.3
 
 if __name__ == "__main__":
     ahead_ms, silent_s = int(sys.argv.pop(1)), float(sys.argv.pop(1))
-    app.run = functools.partial(app.run, clock=Clock(ahead_ms=ahead_ms), look_every_s=LOOK_EVERY_S)
+    running.run = functools.partial(running.run, clock=Clock(ahead_ms=ahead_ms), look_every_s=LOOK_EVERY_S)
     evidence.Clock = functools.partial(Clock, ahead_ms=ahead_ms)
     configured.Settings = functools.partial(
         configured.Settings, ping_every_s=silent_s / 5, silent_after_s=silent_s

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from agent import app, keys, supervisor, upstream
-from agent.doors import open_doors
+from agent.doors import open_page
 from agent.health import Health
 from agent.store import ledger, readings
 from config.load import load
@@ -177,7 +177,7 @@ async def shown(
             parts.closing.position_known = True
             await parts.closing.seal_due()
             health = Health(parts.sampling, parts.links, parts.store, clock, lambda: None)
-            doors = await open_doors(config, parts.status, parts.glance, health, clock)
+            doors = await open_page(config, parts.status, parts.glance, health, clock)
             async with doors, asyncio.TaskGroup() as loops:
                 assert parts.shipping is not None
                 turning = [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import app
+from agent import running as agent_running
 from agent.clock import Clock
 from agent.page.words import NAMES
 from config.load import load
@@ -79,7 +79,9 @@ async def running(folder: Path, clock: Clock) -> AsyncIterator[None]:
     """Let a whole agent run, as `pbx-meter run` does, until the end of the block."""
     async with asyncio.TaskGroup() as group:
         up = asyncio.Event()
-        agent = group.create_task(app.run(load(folder / "agent.toml"), clock, started=lambda _: up.set()))
+        agent = group.create_task(
+            agent_running.run(load(folder / "agent.toml"), clock, started=lambda _: up.set())
+        )
         await up.wait()
         yield
         agent.cancel()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent import app, configured, desk
+from agent import running as agent_running
 from agent.clock import Clock
 from agent.store import agreements
 from config.model import Config
@@ -38,7 +39,7 @@ async def running(config: Config, clock: Clock) -> AsyncIterator[app.Agent]:
     """An agent whose loops turn, with every PBX's link up."""
     parts: list[app.Agent] = []
     task = asyncio.get_running_loop().create_task(
-        app.run(config, clock, look_every_s=0.2, started=parts.append)
+        agent_running.run(config, clock, look_every_s=0.2, started=parts.append)
     )
     try:
         await until(lambda: task.done() or bool(parts), within_s=10)

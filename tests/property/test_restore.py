@@ -121,7 +121,9 @@ class Nobody:
 
 async def begin(store: Store, config: Config, clock: WorldClock) -> Agent:
     left = await store.write(lambda db: restore(db, config, clock.now()))
-    sampling = Sampling(left.levels, left.contracts, left.accounts, left.calendars, store, clock)
+    sampling = Sampling(
+        left.levels, left.agreed.contracts, left.agreed.accounts, left.agreed.calendars, store, clock
+    )
     sampling.begin(left.changes)
     return Agent(sampling)
 

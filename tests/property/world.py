@@ -8,7 +8,7 @@ that break; PBXs that restart; an agent that stands still.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -178,7 +178,7 @@ class World:
         pbx.legs[id_] = leg
         known = direction if direction is Direction.IN else Direction.UNKNOWN
         seen = Sighting(id_, leg.call, endpoint, direction=known)
-        self.tell(pbx, lambda at: LegStarted(at, replace(seen, created=at)))
+        self.tell(pbx, lambda at: LegStarted(at, seen._replace(created=at)))
         if known is not direction:
             call_then = leg.call
             self.tell(pbx, lambda at: LegChanged(at, id_, call_then, direction=direction))

@@ -20,7 +20,7 @@ from typing import Final
 _START_S: Final = 60.0
 _HIERARCHY: Final = Path("/sys/fs/cgroup/systemd")
 
-#: $1: the root, $2: an empty folder. What a container manager does, and no more: systemd makes its user
+#: $1: the root, $2: an empty folder, $3: a root that lies in it at /srv/asterisk, or nothing. What a container manager does, and no more: systemd makes its user
 #: namespaces only from a real root (hence pivot_root), and hands out credentials over shared mounts. Debian
 #: 13's must be told that the old hierarchy of groups is meant.
 _BOOT: Final = """
@@ -30,6 +30,10 @@ mount -t tmpfs tmpfs "$2"
 mkdir "$2/upper" "$2/work" "$2/root"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
 cd "$2/root"
+if [ -n "$3" ]; then
+  mkdir -p srv/asterisk "$2/beside" "$2/scratch"
+  mount -t overlay overlay -o "lowerdir=$3,upperdir=$2/beside,workdir=$2/scratch" srv/asterisk
+fi
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
@@ -119,13 +123,18 @@ class Machine:
 
 
 @contextmanager
-def booted(root: Path) -> Iterator[Machine]:
-    """Give a booted machine; at the end nothing of it is left."""
+def booted(root: Path, asterisk: Path | None = None) -> Iterator[Machine]:
+    """Give a booted machine; at the end nothing of it is left.
+
+    Args:
+        root: The Debian that it boots.
+        asterisk: A root with an Asterisk, which lies at /srv/asterisk then.
+    """
     home = Path(tempfile.mkdtemp(prefix="pbx-meter-machine-"))
     groups = _make_groups(home.name)
     spaces = ["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--kill-child=KILL"]
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces]
-    command += ["sh", "-c", _BOOT, "sh", str(root), str(home)]
+    command += ["sh", "-c", _BOOT, "sh", str(root), str(home), str(asterisk or "")]
     # It has to be in its groups before the namespace is made: that is where the namespace's roots are.
     join = 'for group in $0; do echo $$ > "$group/cgroup.procs"; done; exec "$@"'
     enter = ["sh", "-c", join, " ".join(map(str, groups)), *command]

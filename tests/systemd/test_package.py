@@ -52,12 +52,12 @@ def test_it_holds_every_python(package: Path) -> None:
 
 @pytest.mark.parametrize("machine", roots.SUITES, indirect=True)
 def test_it_comes_without_a_network_and_goes_without_a_trace(machine: Machine, package: Path) -> None:
-    """On a fresh Debian 12 and 13 it installs without a network, waits for a configuration, runs; purged, nothing is left of it."""
+    """On a fresh Debian 12 and 13 and Ubuntu 24.04 it installs without a network, waits for a configuration, runs; purged, nothing is left of it."""
     before = files(machine)
 
     said = installed.install(machine, package)
 
-    assert "config.example.toml" in said
+    assert "pbx-meter init asterisk" in said
     assert machine.run("pbx-meter", "--version").startswith("pbx-meter, version ")
     assert machine.run("stat", "-c", "%U %G %a", "/var/lib/pbx-meter", "/etc/pbx-meter").splitlines() == [
         "pbx-meter pbx-meter 700",
@@ -68,6 +68,15 @@ def test_it_comes_without_a_network_and_goes_without_a_trace(machine: Machine, p
         "ActiveState": "inactive",
     }
     machine.run("test", "-s", "/usr/share/man/man1/pbx-meter.1.gz")
+    machine.run("grep", "-q", "^### `config.not_reloaded`", "/usr/share/pbx-meter/RUNBOOK.md")
+    machine.run(
+        "test",
+        "-s",
+        "/usr/share/doc/pbx-meter/README.md",
+        "-a",
+        "-s",
+        "/usr/share/pbx-meter/config.example.toml",
+    )
     complete = "source /usr/share/bash-completion/completions/pbx-meter; complete -p pbx-meter"
     assert "pbx-meter" in machine.run("bash", "-c", complete)
     words = "COMP_WORDS='pbx-meter summ' COMP_CWORD=1 _PBX_METER_COMPLETE=bash_complete pbx-meter"
@@ -104,6 +113,7 @@ def test_removed_it_stops_and_keeps_what_was_metered(machine: Machine, package: 
     assert installed.records(machine)[: len(sealed)] == sealed
 
 
+@pytest.mark.parametrize("machine", roots.SUITES, indirect=True)
 def test_an_update_loses_nothing(machine: Machine, package: Path, tmp_path: Path) -> None:
     """Over the running agent of the version before: same key, same records, more legs, a gap of seconds, no old module."""
     before = installed.another(package, "0.0.1", tmp_path)

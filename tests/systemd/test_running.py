@@ -15,7 +15,7 @@ from tests.systemd.machine import Machine
 pytestmark = [pytest.mark.systemd, pytest.mark.soak, pytest.mark.timeout(600)]
 
 UNIT = "pbx-meter.service"
-MB = 1024
+MB = 1_000_000
 
 
 def pid(agent: Machine) -> int:
@@ -162,13 +162,17 @@ def test_it_asks_the_kernel_for_the_clock(agent: Machine) -> None:
 
 
 def test_memory_at_rest(agent: Machine) -> None:
-    """Beside one PBX it takes 80 MB at most."""
-    rss = int(agent.run("grep", "VmRSS", f"/proc/{pid(agent)}/status").split()[1])
-    shown = agent.shows(UNIT, "MemoryCurrent", "MemoryMax")
-    print(f"resident: {rss / MB:.1f} MB, charged: {int(shown['MemoryCurrent']) / MB / MB:.1f} MB")
+    """Beside one PBX it takes 80 MB at most, with what it shares with others; more only under calls (tests/asterisk)."""
+    agent.until(lambda: bool(installed.records(agent)), what="a sealed record")
+    lines = agent.run("cat", f"/proc/{pid(agent)}/smaps_rollup").splitlines()[1:]
+    held = {line.split(":")[0]: int(line.split()[1]) * 1024 / MB for line in lines}
+    own = held["Private_Clean"] + held["Private_Dirty"]
+    shown = agent.shows(UNIT, "MemoryMax")
+    system = agent.run("sh", "-c", ". /etc/os-release; echo $PRETTY_NAME").strip()
+    print(f"{system}, at rest: Rss {held['Rss']:.1f} MB, Pss {held['Pss']:.1f} MB, Uss {own:.1f} MB")
 
-    assert rss < 80 * MB
-    assert shown["MemoryMax"] == str(512 * MB * MB)
+    assert held["Rss"] <= 80
+    assert shown["MemoryMax"] == str(512 * 1024 * 1024)
 
 
 def test_what_root_types_stays_the_agents(agent: Machine) -> None:
@@ -182,3 +186,37 @@ def test_what_root_types_stays_the_agents(agent: Machine) -> None:
     assert agent.run("find", "/var/lib/pbx-meter", "!", "-user", "pbx-meter") == ""
     agent.run("systemctl", "start", "pbx-meter")
     agent.until(lambda: installed.follows(agent), what="the PBX is followed")
+
+
+def test_reload_has_no_gap(agent: Machine) -> None:
+    """`systemctl reload` lets a new configuration hold, in the same process and without a gap; a wrong one is refused."""
+    before = pid(agent)
+    agent.until(lambda: installed.follows(agent), what="the PBX is followed")
+    seen = installed.status(agent)
+    written = agent.run("cat", "/etc/pbx-meter/config.toml")
+    config = "/etc/pbx-meter/config.toml"
+
+    agent.put(config, written.replace("capacity = 8", "capacity = 5"), mode="640", group="pbx-meter")
+    began = time.monotonic()
+    code, _ = agent.attempt("systemctl", "reload", "pbx-meter")
+    assert code == 0, agent.run("journalctl", "-u", "pbx-meter", "-n", "20", "--no-pager")
+    print(f"reload: {time.monotonic() - began:.2f} s")
+    found = installed.status(agent)
+    assert found is not None
+    assert seen is not None
+    assert found["tenants"]["acme"]["capacity"] == 5
+    assert found["pbxs"]["pbx1"]["observed"]
+    assert found["pbxs"]["pbx1"]["day"]["observed_ms"] >= seen["pbxs"]["pbx1"]["day"]["observed_ms"]
+    assert pid(agent) == before
+
+    agent.put(config, written + "\n[nonsense]\n", mode="640", group="pbx-meter")
+    code, _ = agent.attempt("systemctl", "reload", "pbx-meter")
+    assert code != 0
+    assert "nonsense" in agent.run("journalctl", "-u", "pbx-meter", "-n", "20")
+    again = installed.status(agent)
+    assert again is not None
+    assert again["tenants"]["acme"]["capacity"] == 5
+
+    agent.put(config, written, mode="640", group="pbx-meter")
+    agent.run("systemctl", "reload", "pbx-meter")
+    assert pid(agent) == before

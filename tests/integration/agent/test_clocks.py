@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from agent import app, health
+from agent import app, health, running
 from agent.clock import Clock
 from agent.store import records
 from config.model import Config
@@ -145,11 +145,11 @@ def tried(write_config: Callable[..., Config]) -> Callable[..., Any]:
 
         async with SimulatedAsterisk(Clock().now) as asterisk, asyncio.TaskGroup() as group:
             config = write_config(period="5min", grace="0s", port=asterisk.port)
-            running = group.create_task(app.run(config, machine, look_every_s=0.05, started=started))
+            turning = group.create_task(running.run(config, machine, look_every_s=0.05, started=started))
             trial = Trial(await began, asterisk, machine)
             await trial.seen_again("the link")
             yield trial
-            running.cancel()
+            turning.cancel()
 
     return run
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agent import app, cli, showing
-from agent.doors import open_doors
+from agent.doors import open_page, open_socket
 from agent.health import Health
 from agent.page import serving
 from agent.page.curve import draw
@@ -87,7 +87,8 @@ def served(awake: Awake, configure: Configure) -> Callable[..., Any]:
                 parts.clock,
                 lambda: it.stuck[0] if it.stuck else None,
             )
-            async with await open_doors(config, parts.status, parts.glance, health, parts.clock):
+            page = await open_page(config, parts.status, parts.glance, health, parts.clock)
+            async with page, await open_socket(config.agent.socket, parts.glance.fresh):
                 yield it
 
     return serve
@@ -427,22 +428,19 @@ async def test_a_page_that_can_not_be_served_stops_nothing(
     """Its address taken, the agent goes on without it and says so where it is asked."""
     async with served() as it:
         health = Health(it.parts.sampling, it.parts.links, it.parts.store, it.parts.clock, lambda: None)
-        config = it.config.model_copy(
-            update={"agent": it.config.agent.model_copy(update={"socket": it.config.agent.state_dir / "s2"})}
-        )
-        async with await open_doors(config, it.parts.status, it.parts.glance, health, it.parts.clock):
+        async with await open_page(it.config, it.parts.status, it.parts.glance, health, it.parts.clock):
             found = await it.parts.status.read(it.parts.clock.now())
     assert found["page"]["url"] == f"{it.url}/"
     assert found["page"]["trouble"].endswith("name another address, [page] listen")
 
 
 async def test_a_page_that_is_switched_off_is_not_there(awake: Awake, configure: Configure) -> None:
-    """`enabled = false` opens the socket and nothing else."""
+    """With `enabled = false` nothing listens."""
     port = free_port()
     config = configure(rest=f'\n[page]\nenabled = false\nlisten = "127.0.0.1:{port}"\n')
     async with awake(config) as parts:
         health = Health(parts.sampling, parts.links, parts.store, parts.clock, lambda: None)
-        async with await open_doors(config, parts.status, parts.glance, health, parts.clock):
+        async with await open_page(config, parts.status, parts.glance, health, parts.clock):
             with pytest.raises(OSError, match=r"refused|Connect"):
                 await asyncio.open_connection("127.0.0.1", port)
             assert (await parts.glance.fresh())["page"] is None
@@ -534,7 +532,7 @@ async def test_status_can_be_watched(
     async with served() as it, asyncio.TaskGroup() as group:
         pbx = office(it.parts)
         pbx.snapshot()
-        watching = group.create_task(cli._watch(it.config, as_json=False))
+        watching = group.create_task(cli._watch(it.config.agent.socket, as_json=False))
         lines: list[str] = []
         await until(lambda: lines.extend(capsys.readouterr().out.splitlines()) or lines, what="a line")
         pbx.call()

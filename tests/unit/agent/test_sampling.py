@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from agent.running import Running
 from agent.sampling import STALL_MS
 from agent.store import ledger
 from meter.events import LegChanged, LegStarted, Sighting
@@ -314,7 +315,7 @@ async def test_a_slow_disk_is_no_stall(awake, office, clock) -> None:
         other = sqlite3.connect(parts.store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         commit = asyncio.ensure_future(parts.sampling.commit())  # noqa: TID251 - the test's own task
-        beat = asyncio.ensure_future(parts.sampling.beat())  # noqa: TID251 - likewise
+        beat = asyncio.ensure_future(Running(parts, 5, None).beat())  # noqa: TID251 - likewise
         await asyncio.sleep(0)
         for _ in range(12):
             clock.advance(500)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlite_utils import Database
 
-from agent.store import agreements, ledger, notices, outbox, readings, records
+from agent.store import agreements, ledger, notices, outbox, readings, records, retention
 from agent.store.database import NAME, Store, StoreError
 from agent.store.ledger import Heard
 from agent.store.migrations import SCHEMA
@@ -287,7 +287,7 @@ def test_what_is_let_go_after_thirteen_months() -> None:
         replace(SEEN, row=1, end=2_000, end_known=Known.SEEN), replace(SEEN, row=2, leg="b", end=5_000, end_known=Known.SEEN),
         replace(SEEN, row=3, leg="c"), Gap(1, "pbx1", 0, 4_999, Cause.LINK_LOST), Gap(2, "pbx1", 0, None, Cause.LINK_LOST),
     )  # fmt: skip
-    ledger.prune(db, 5_000)
+    assert not retention.let_go(db, facts_before=5_000, interims_before=0)
 
     assert [leg.row for leg in ledger.legs(db, "acme", 0, 1 << 60)] == [2, 3]
     assert [gap.row for gap in ledger.gaps(db, ["pbx1"], 0, 1 << 60)["pbx1"]] == [2]
@@ -411,7 +411,7 @@ def test_the_outbox_row_by_row() -> None:
     assert outbox.next_due(db, "mail", 100) is None
     assert outbox.counts(db) == {"waiting": 1, "parked": 1}
     assert [(p.id, p.why, p.hint) for p in outbox.parked(db)] == [("a", "no such box", "check the address")]
-    outbox.forget(db, 1 << 60)
+    retention.let_go(db, facts_before=0, interims_before=1 << 60)
     assert outbox.counts(db)["parked"] == 1, "what was parked is never deleted"
     assert outbox.retry(db, 700) == 1
     assert [(w.id, w.attempts) for w in outbox.due(db, "mail", 700, 9)] == [("a", 0)]
@@ -543,7 +543,7 @@ def test_what_stays_of_old_records() -> None:
         records.seal(db, replace(sealed(1, n, kind=kind, period_start=n), sealed_at=at))
         if receipted:
             records.receipted(db, 1, n, "receipt", "counted", None)
-    records.let_go(db, interims_before=50, all_before=5)
+    assert not retention.let_go(db, facts_before=5, interims_before=50)
 
     assert [r.jws is None for r in records.every(db)] == [True, False, False, True, False]
     assert records.hashes(db, 1) == {n: f"hash {n}" for n in range(1, 6)}

@@ -58,7 +58,7 @@ def test_a_poll_is_one_change_and_contradicts_nothing() -> None:
     poll(found, 1_000)
 
     (begun,) = poll(found, 3_000, leg(7, "Sales")).values()
-    (answered,) = poll(found, 5_000, replace(leg(7, "Sales"), answered=True)).values()
+    (answered,) = poll(found, 5_000, leg(7, "Sales")._replace(answered=True)).values()
     (ended,) = poll(found, 7_000).values()
 
     assert (begun.start, begun.start_known, begun.trunk, begun.tenant) == (
@@ -114,9 +114,9 @@ def test_a_leg_moves_whole_to_the_tenant_that_the_pbx_finds() -> None:
     """While the call is at ROUTER its tenant is provisional; the whole leg is the found one's, and nothing is settled before."""
     found = levels()
     poll(found, 1_000)
-    (begun,) = poll(found, 3_000, replace(leg(7, "Sales"), provisional=True)).values()
+    (begun,) = poll(found, 3_000, leg(7, "Sales")._replace(provisional=True)).values()
     assert begun.tenant == "sales"
-    poll(found, 5_000, replace(leg(7, "Sales"), provisional=True))
+    poll(found, 5_000, leg(7, "Sales")._replace(provisional=True))
     assert found.pbxs[PBX].agreed_at == 3_000
 
     found.apply(PBX, Snapshot(7_000, 6_990, (leg(7, "Support", "GRP0002"),), booted="1", polled=True))
@@ -140,9 +140,9 @@ def test_what_is_settled_stays_settled() -> None:
 def test_a_call_that_is_routed_for_ever_is_settled_as_it_is() -> None:
     """Nothing waits for a call for longer than two minutes."""
     found = levels()
-    poll(found, 1_000, replace(leg(7, "Sales"), provisional=True))
+    poll(found, 1_000, leg(7, "Sales")._replace(provisional=True))
 
-    poll(found, 1_000 + PROVISIONAL_MS, replace(leg(7, "Sales"), provisional=True))
+    poll(found, 1_000 + PROVISIONAL_MS, leg(7, "Sales")._replace(provisional=True))
 
     assert found.pbxs[PBX].agreed_at == 1_000 + PROVISIONAL_MS
     assert poll(found, 200_000, leg(7, "GRP0002")) == {}
@@ -152,7 +152,7 @@ def test_a_trunk_rule_comes_before_departments() -> None:
     """A tenant that is given a trunk has its legs, whoever's phone rings; unlisted endpoints count for nobody."""
     found = levels()
     changed = poll(
-        found, 1_000, leg(7, "Sales", dn="10009"), replace(leg(8, dn="12345"), listed=False), leg(9, "Nobody")
+        found, 1_000, leg(7, "Sales", dn="10009"), leg(8, dn="12345")._replace(listed=False), leg(9, "Nobody")
     )
 
     by_leg = {one.leg: one for one in changed.values()}
