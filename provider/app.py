@@ -90,7 +90,8 @@ class Receiver:
         try:
             kid = signature.read_header(bearer, signature.TYP_POSITION).kid
             known = await self.books.key(kid)
-            good = known is not None and known.state is not KeyState.WITHDRAWN and known.agent == agent
+            good = known is not None and known.agent == agent
+            good = good and known is not None and known.state_at(self.now()) is not KeyState.WITHDRAWN
             messages.check_bearer(
                 bearer,
                 [known.key] if known is not None and good else [],

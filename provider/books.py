@@ -9,35 +9,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from meter.model import Instant
 from meter.schema import Place, Record
 from meter.signature import PublicKey
+from provider.statements import AgentRow, Audit, Head, KeyState, RecordRow, SeriesRow, SummaryRow
+
+__all__ = [
+    "Again",
+    "AgentRow",
+    "Arrival",
+    "Audit",
+    "Books",
+    "BooksUnusable",
+    "Contradiction",
+    "Head",
+    "Invited",
+    "KeyEnded",
+    "KeyState",
+    "Known",
+    "Page",
+    "RecordRow",
+    "Ruling",
+    "SeriesRow",
+    "SummaryRow",
+    "Taken",
+    "key_state",
+]
 
 
 class BooksUnusable(Exception):  # noqa: N818  # it says what is so
     """The storage can't be opened or written: damaged, full, or not ours. Nothing was changed."""
 
 
-class KeyState(StrEnum):
-    """What a key of an agent may still do."""
-
-    ACTIVE = "active"  #: signs new records
-    SUPERSEDED = "superseded"  #: a newer key has signed: vouches for older records only
-    WITHDRAWN = "withdrawn"  #: vouches for nothing any more
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A key that the books know, and whose it is."""
+    """A key that the books know, and whose it is.
+
+    Attributes:
+        agent, key: Whose, and which.
+        state: What it may do until it ends.
+        ends_at: It is withdrawn from that instant on; None: no end is planned.
+    """
 
     agent: str
     key: PublicKey
     state: KeyState
+    ends_at: Instant | None = None
+
+    def state_at(self, now: Instant) -> KeyState:
+        """Return what it may do at an instant."""
+        return key_state(self.state, self.ends_at, now)
+
+
+def key_state(state: KeyState, ends_at: Instant | None, now: Instant) -> KeyState:
+    """Return what a key may do at an instant: from its planned end on it is withdrawn."""
+    return state if ends_at is None or now < ends_at else KeyState.WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +111,6 @@ class Arrival:
     record: Record | None = field(repr=False)
     reason: str | None
     at: Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last record of the chain that an agent is on."""
-
-    chain: str
-    sequence: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """It does not fit to what is in the books; nothing was written.
+    """It does not fit to what is in the books; nothing of it was written.
+
+    That a `conflict` or a `fork` came is remembered, for the operator to see.
 
     Attributes:
         error: `conflict`, `sequence` or `fork`.
@@ -174,64 +197,6 @@ class Taken:
 Ruling: TypeAlias = Again | Contradiction | KeyEnded | Taken
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRow:
-    """One agent, as the provider's operator sees it.
-
-    Attributes:
-        keys: (thumbprint, state) of every key, the newest first.
-        missing: Numbers of its chains that never came: (chain, first, last).
-        taken_at: When the last record came; None: none yet.
-    """
-
-    agent: str
-    tenants: tuple[str, ...]
-    keys: tuple[tuple[str, KeyState], ...]
-    head: Head | None
-    missing: tuple[tuple[str, int, int], ...]
-    counted: int
-    refused: int
-    taken_at: Instant | None
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryRow:
-    """The newest statement about one tenant and period. None: not known.
-
-    `state`: `open` (only interims), `final`, or `corrected`.
-    """
-
-    agent: str
-    tenant: str
-    period: str
-    state: str
-    revision: int
-    as_of: Instant
-    basis: str
-    capacity: int | None
-    peak_channels: int | None
-    peak_calls: int | None
-    peak_answered: int | None
-    users: int | None
-    expected_ms: int
-    observed_ms: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordRow:
-    """One record, as it was taken."""
-
-    chain: str
-    sequence: int
-    id: str
-    sha256: str
-    status: str
-    reason: str | None
-    token: str = field(repr=False)
-    receipt: str = field(repr=False)
-
-
 class Books(Protocol):
     """Durable storage of everything that agents reported."""
 
@@ -264,8 +229,13 @@ class Books(Protocol):
         """Return what is known of a key."""
         ...
 
-    async def withdraw(self, agent: str, thumbprint: str | None = None) -> Sequence[str]:
-        """Withdraw one key of an agent, or all; return the thumbprints that were good until now."""
+    async def withdraw(
+        self, agent: str, thumbprint: str | None = None, *, at: Instant | None = None
+    ) -> Sequence[str]:
+        """Withdraw one key of an agent, or all; return the thumbprints that were good until now.
+
+        `at`: from that instant on, which a later call may change; None: at once, and for good.
+        """
         ...
 
     async def take(self, arrival: Arrival, rule: Callable[[Page], Ruling]) -> Ruling:
@@ -281,7 +251,12 @@ class Books(Protocol):
         ...
 
     async def summaries(
-        self, *, agent: str | None = None, tenant: str | None = None, every: bool = False
+        self,
+        *,
+        agent: str | None = None,
+        tenant: str | None = None,
+        period: str | None = None,
+        every: bool = False,
     ) -> Sequence[SummaryRow]:
         """Return the newest statement of each tenant and period, by agent, tenant and period.
 
@@ -289,6 +264,31 @@ class Books(Protocol):
         """
         ...
 
+    async def interims(self, *, period: str | None = None) -> Sequence[SummaryRow]:
+        """Return the interim that knows most of each tenant and period, also where there is a final."""
+        ...
+
+    async def series(
+        self, start: Instant, end: Instant, *, of: Sequence[tuple[str, str]] | None = None
+    ) -> Sequence[SeriesRow]:
+        """Return the minute-series of all days that touch `[start, end)`, of each the newest, by tenant and day.
+
+        `of`: of these tenants only, as (agent, tenant); None: of all.
+        """
+        ...
+
     async def records(self, agent: str) -> Sequence[RecordRow]:
         """Return everything taken of an agent, in the order of chains and numbers."""
+        ...
+
+    async def signed(self, of: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], str]:
+        """Return the signed bytes of records, by (agent, SHA-256); what is not here is left out."""
+        ...
+
+    async def rebuild(self) -> int:
+        """Make everything derived again from the signed records; return how many rows that are."""
+        ...
+
+    async def audit(self, receiver: PublicKey) -> Audit:
+        """Check every chain, signature, receipt by this receiver's key, and derived row; change nothing."""
         ...

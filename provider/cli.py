@@ -1,7 +1,7 @@
 """`pbx-meter-provider`: serve, invite agents, look at what they reported, import what came by file.
 
 Exit codes: 0 all well; 1 something was not taken or not found; 2 wrong usage;
-74 the books or the key can't be used (a hint says what to do).
+74 the books or the key can't be used, 78 the settings (a hint says what to do).
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import json
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any
 
 import click
 import structlog
@@ -23,33 +21,43 @@ from rich.console import Console
 from rich.table import Table
 
 from meter import periods
-from meter.signature import Unverified
-from provider import clock, enrolment, keys
-from provider.books import AgentRow, BooksUnusable, SummaryRow
+from provider import clock, contracts, custody, enrolment, export_commands, jobs, keys
+from provider.fleet import commands as fleet_commands
+from provider.month import commands as month_commands
 from provider.receiving import receive
 from provider.serving import serving
-from provider.sqlite_books import FILE, open_books
-
-T = TypeVar("T")
-
-EX_IOERR: Final = 74
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+from provider.statements import AgentRow
+from provider.storage.opening import Storage
+from provider.terminal import Site, as_json, print_json, run, run_with, site_of
 
 
-@click.group(epilog="Exit codes: 0 well, 1 not taken or not found, 2 usage, 74 books or key unusable.")
+@click.group(
+    epilog="Exit codes: 0 well, 1 not taken or not found, 2 usage, 74 books or key unusable, 78 settings unusable."
+)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("/var/lib/pbx-meter-provider"),
     show_default=True,
     envvar="PBX_METER_PROVIDER_DATA",
-    help="The folder of the books and the receiver's key.",
+    help="The folder of the receiver's key, and of the books.",
+)
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="PBX_METER_PROVIDER_DATABASE",
+    help="A PostgreSQL for the books, postgresql://USER@HOST/NAME, instead of the file in --data.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="PBX_METER_PROVIDER_CONFIG",
+    help="The settings: mail server, operator, when a month is closed, brand. Without: none.",
 )
 @click.pass_context
-def main(context: click.Context, data: Path) -> None:
+def main(context: click.Context, data: Path, database: str | None, config: Path | None) -> None:
     """Receive and keep the signed usage records of pbx-meter agents."""
-    context.obj = data
+    context.obj = site_of(data, database, config)
 
 
 @main.command()
@@ -61,7 +69,7 @@ def main(context: click.Context, data: Path) -> None:
 @click.option("--behind-tls", is_flag=True, help="Plain HTTP beyond this machine: a proxy adds TLS.")
 @click.pass_obj
 def serve(
-    data: Path,
+    site: Site,
     host: str,
     port: int,
     url: str | None,
@@ -78,10 +86,10 @@ def serve(
     if cert is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(cert, key_file)
-    _run(data, lambda: _serve(data, host, port, url, tls))
+    run(site, lambda: _serve(site, host, port, url, tls))
 
 
-async def _serve(data: Path, host: str, port: int, url: str | None, tls: ssl.SSLContext | None) -> None:
+async def _serve(site: Site, host: str, port: int, url: str | None, tls: ssl.SSLContext | None) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -94,10 +102,13 @@ async def _serve(data: Path, host: str, port: int, url: str | None, tls: ssl.SSL
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with serving(data, host=host, port=port, url=url, tls=tls) as receiver:
+    async with serving(site.data, host=host, port=port, url=url, tls=tls, database=site.database) as receiver:
         click.echo(f"listening on {receiver.host} port {receiver.port}; agents reach it at {receiver.url}")
         click.echo(f"receiver key {receiver.key.public.thumbprint}")
-        await stopped.wait()
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(jobs.recur(receiver.storage, site.settings, clock.now))
+            await stopped.wait()
+            work.cancel()
 
 
 @main.command("enrol-token")
@@ -105,20 +116,19 @@ async def _serve(data: Path, host: str, port: int, url: str | None, tls: ssl.SSL
 @click.option("--tenant", "tenants", multiple=True, required=True, help="A tenant id it may report; repeat.")
 @click.option("--url", default="http://127.0.0.1:8480", show_default=True, help="As given to `serve`.")
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1, 90), help="Good for so long.")
-@_as_json
+@as_json
 @click.pass_obj
-def enrol_token(data: Path, agent: str, tenants: tuple[str, ...], url: str, days: int, as_json: bool) -> None:
+def enrol_token(site: Site, agent: str, tenants: tuple[str, ...], url: str, days: int, as_json: bool) -> None:
     """Print the one line with which AGENT enrols."""
 
-    async def work() -> str:
-        receiver = keys.load_or_make(data)
-        async with open_books(data / FILE) as books:
-            invitation = await enrolment.invite(
-                books, agent=agent, tenants=tenants, url=url, receiver=receiver, now=clock.now(), days=days
-            )
+    async def work(storage: Storage) -> str:
+        receiver, now = keys.load_or_make(site.data), clock.now()
+        invitation = await enrolment.invite(
+            storage.books, agent=agent, tenants=tenants, url=url, receiver=receiver, now=now, days=days
+        )
         return invitation.line()
 
-    line = _run(data, work)
+    line = run_with(site, work)
     if as_json:
         click.echo(json.dumps({"agent": agent, "tenants": tenants, "days": days, "invitation": line}))
     else:
@@ -127,25 +137,20 @@ def enrol_token(data: Path, agent: str, tenants: tuple[str, ...], url: str, days
 
 
 @main.command()
-@_as_json
+@as_json
 @click.pass_obj
-def agents(data: Path, as_json: bool) -> None:
+def agents(site: Site, as_json: bool) -> None:
     """List the agents: keys, chain, what is missing."""
-
-    async def work() -> Sequence[AgentRow]:
-        async with open_books(data / FILE) as books:
-            return await books.agents()
-
-    rows = _run(data, work)
+    rows = run_with(site, lambda storage: storage.books.agents())
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("agent", "tenants", "key", "chain", "last", "counted", "refused", "missing", "last record")
     for row in rows:
         table.add_row(
             row.agent,
             ", ".join(row.tenants),
-            "\n".join(f"{thumbprint} {state}" for thumbprint, state in row.keys),
+            "\n".join(_key(row, thumbprint, state) for thumbprint, state in row.keys),
             row.head.chain if row.head else "-",
             str(row.head.sequence) if row.head else "-",
             str(row.counted),
@@ -157,39 +162,18 @@ def agents(data: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("agent")
-@click.option("--key", "thumbprint", help="This key only; else all keys of the agent.")
-@click.pass_obj
-def withdraw(data: Path, agent: str, thumbprint: str | None) -> None:
-    """Withdraw a stolen key: nothing that it signs is taken any more."""
-
-    async def work() -> Sequence[str]:
-        async with open_books(data / FILE) as books:
-            return await books.withdraw(agent, thumbprint)
-
-    gone = _run(data, work)
-    if not gone:
-        _fail("no such key is in use; look at: pbx-meter-provider agents", 1)
-    for each in gone:
-        click.echo(f"withdrawn {each}")
-
-
-@main.command()
 @click.option("--agent", help="Of this agent only.")
 @click.option("--tenant", help="Of this tenant only.")
 @click.option("--revisions", is_flag=True, help="The revisions that were replaced by a correction too.")
-@_as_json
+@as_json
 @click.pass_obj
-def summaries(data: Path, agent: str | None, tenant: str | None, revisions: bool, as_json: bool) -> None:
+def summaries(site: Site, agent: str | None, tenant: str | None, revisions: bool, as_json: bool) -> None:
     """List the newest statement of every agent, tenant and period."""
-
-    async def work() -> Sequence[SummaryRow]:
-        async with open_books(data / FILE) as books:
-            return await books.summaries(agent=agent, tenant=tenant, every=revisions)
-
-    rows = _run(data, work)
+    rows = run_with(
+        site, lambda storage: storage.books.summaries(agent=agent, tenant=tenant, every=revisions)
+    )
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table(
         *("agent", "tenant", "period", "state", "rev", "channels", "calls", "answered", "capacity", "users"),
@@ -213,28 +197,27 @@ def summaries(data: Path, agent: str | None, tenant: str | None, revisions: bool
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where receipts go; default FILE.receipts.",
 )
-@_as_json
+@as_json
 @click.pass_obj
-def import_file(data: Path, file: Path, receipts: Path | None, as_json: bool) -> None:
+def import_file(site: Site, file: Path, receipts: Path | None, as_json: bool) -> None:
     """Take the records in FILE, one a line, as if they had been posted."""
     target = receipts or file.with_name(file.name + ".receipts")
 
-    async def work() -> tuple[list[str], list[dict[str, Any]]]:
-        receiver = keys.load_or_make(data)
+    async def work(storage: Storage) -> tuple[list[str], list[dict[str, Any]]]:
+        receiver = keys.load_or_make(site.data)
         given, refused = [], []
-        async with open_books(data / FILE) as books:
-            with file.open(encoding="ascii", errors="replace") as lines:
-                for number, line in enumerate(lines, 1):
-                    if not line.strip():
-                        continue
-                    reply = await receive(line.strip(), books, receiver=receiver, now=clock.now())
-                    if reply.taken:
-                        given.append(reply.body)
-                    else:
-                        refused.append({"line": number, "status": reply.status, **json.loads(reply.body)})
+        with file.open(encoding="ascii", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                reply = await receive(line.strip(), storage.books, receiver=receiver, now=clock.now())
+                if reply.taken:
+                    given.append(reply.body)
+                else:
+                    refused.append({"line": number, "status": reply.status, **json.loads(reply.body)})
         return given, refused
 
-    given, refused = _run(data, work)
+    given, refused = run_with(site, work)
     target.write_text("".join(f"{receipt}\n" for receipt in given), encoding="ascii")
     if as_json:
         click.echo(json.dumps({"taken": len(given), "receipts": str(target), "not_taken": refused}))
@@ -250,9 +233,9 @@ def import_file(data: Path, file: Path, receipts: Path | None, as_json: bool) ->
         raise SystemExit(1)
 
 
-def _print_json(rows: Sequence[AgentRow] | Sequence[SummaryRow]) -> None:
-    for row in rows:
-        click.echo(json.dumps(asdict(row)))
+def _key(row: AgentRow, thumbprint: str, state: str) -> str:
+    ends_at = dict(row.ends).get(thumbprint)
+    return f"{thumbprint} {state}" + ("" if ends_at is None else f" until {periods.iso(ends_at)}")
 
 
 def _is_loopback(host: str) -> bool:
@@ -262,19 +245,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _run(data: Path, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run one command over the data folder; what can't be used becomes a sentence and a hint."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return asyncio.run(work())
-    except Unverified as error:
-        raise click.UsageError(str(error)) from None
-    except keys.KeyTrouble as error:
-        _fail(f"{error}\n  {error.hint}", EX_IOERR)
-    except (OSError, BooksUnusable) as error:
-        _fail(f"{data}: {error}\n  choose another folder with --data, or look at its owner", EX_IOERR)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"pbx-meter-provider: {message}", err=True)
-    raise SystemExit(code)
+for _command in (
+    custody.rebuild,
+    fleet_commands.fleet,
+    fleet_commands.withdraw,
+    custody.audit,
+    contracts.partner,
+    contracts.tenant,
+    export_commands.export,
+    month_commands.close_period,
+    month_commands.report,
+    month_commands.approve_period,
+    month_commands.revisions,
+    month_commands.letters,
+):
+    main.add_command(_command)

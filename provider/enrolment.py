@@ -84,7 +84,7 @@ def _admit(
     """Return the answer to a request whose signer holds the key that it names, or None."""
     if invited is None or invited.agent != asks.agent:
         return None
-    if known is not None and (known.agent != asks.agent or known.state is not KeyState.ACTIVE):
+    if known is not None and (known.agent != asks.agent or known.state_at(now) is not KeyState.ACTIVE):
         return None
     if invited.used_by is not None:
         return invited.answer if invited.used_by == asks.key.thumbprint else None

@@ -60,7 +60,8 @@ async def receive(token: str, books: Books, *, receiver: PrivateKey, now: Instan
     except Unverified as error:
         return refusal(422, "form", reason=str(error))
     known = await books.key(kid)
-    trusted = [known.key] if known is not None and known.state is not KeyState.WITHDRAWN else []
+    good = known is not None and known.state_at(now) is not KeyState.WITHDRAWN
+    trusted = [known.key] if known is not None and good else []
     try:
         payload = signature.verify(token, trusted, signature.TYP_RECORD)
     except Unverified:

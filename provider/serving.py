@@ -23,7 +23,7 @@ from meter.signature import PrivateKey
 from provider import clock, enrolment, keys
 from provider.app import AT_ONCE, BODY_S, Receiver
 from provider.books import Books
-from provider.sqlite_books import FILE, open_books
+from provider.storage.opening import Storage, open_storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Serving:
         books: What it keeps.
         key: Its key.
         now: Its clock.
+        storage: Everything that is kept.
     """
 
     url: str
@@ -45,6 +46,7 @@ class Serving:
     books: Books
     key: PrivateKey
     now: Callable[[], Instant]
+    storage: Storage
 
     async def invite(self, agent: str, tenants: Sequence[str], *, days: int = 7) -> Invitation:
         """Make an invitation for an agent."""
@@ -68,18 +70,20 @@ async def serving(
     url: str | None = None,
     tls: SSLContext | None = None,
     now: Callable[[], Instant] = clock.now,
+    database: str | None = None,
     at_once: int = AT_ONCE,
     body_s: float = BODY_S,
 ) -> AsyncIterator[Serving]:
     """Serve until the end of the block.
 
     Args:
-        folder: Holds the key and the books; must exist.
+        folder: Holds the key, and the books unless they are in another database; must exist.
         host: Where to listen.
         port: Where to listen; 0: a free one.
         url: Where agents reach it, if that is another address (a proxy, a name).
         tls: Certificate and key; None: plain HTTP.
         now: The clock.
+        database: A PostgreSQL that any number of receivers share; None: the file in the folder.
         at_once: How many requests are served at once.
         body_s: How long a body may take.
 
@@ -94,8 +98,8 @@ async def serving(
         got = bound.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         url = (url or f"{'https' if tls else 'http'}://{shown}:{got}").rstrip("/")
-        async with open_books(folder / FILE) as books:
-            receiver = Receiver(books, key, url, now, at_once=at_once, body_s=body_s)
+        async with open_storage(folder, database) as storage:
+            receiver = Receiver(storage.books, key, url, now, at_once=at_once, body_s=body_s)
             runner = web.AppRunner(
                 receiver.app(),
                 auto_decompress=False,  # a few bytes can unpack to any number of them
@@ -107,6 +111,6 @@ async def serving(
             try:
                 await runner.setup()
                 await web.SockSite(runner, bound, ssl_context=tls).start()
-                yield Serving(url, host, got, books, key, now)
+                yield Serving(url, host, got, storage.books, key, now, storage)
             finally:
                 await runner.cleanup()

@@ -67,8 +67,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def receiver(tmp_path, clock) -> AsyncIterator[Serving]:
-    async with serving(tmp_path, now=clock) as running:
+async def receiver(tmp_path, clock, database) -> AsyncIterator[Serving]:
+    async with serving(tmp_path, now=clock, database=database) as running:
         yield running
 
 
@@ -85,6 +85,12 @@ async def agent(receiver, session, clock) -> Side:
     await side.enrol()
     side.book = side.new_book()
     return side
+
+
+@pytest.fixture
+def book():
+    """A chain that nobody has seen yet, by a key of its own."""
+    return book_module.Book(signature.new_key())
 
 
 @pytest.fixture
