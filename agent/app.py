@@ -35,7 +35,7 @@ from agent.reading import ExtensionReading
 from agent.restoring import Agreed, Restored, account, agree, known, restore, retire, rules_of, watch
 from agent.sampling import Sampling
 from agent.shipping import Lane, Shipping
-from agent.store import ledger, records
+from agent.store import ledger, records, told
 from agent.store.database import Database, Store, StoreError, damaged, disk_hint
 from agent.supervisor import Link
 from agent.troubles import Parts, Troubles
@@ -47,6 +47,7 @@ from delivery.email import MailCourier
 from delivery.webhook import WebhookCourier
 from meter import signature
 from meter.account import Account
+from meter.model import Instant
 from meter.sampled import by_call_log, sampled
 from meter.tenancy import Tenancy
 from meter.watched import Changes
@@ -308,8 +309,10 @@ async def reconfigured(parts: Agent, config: Config, hang_up: Callable[[Link], A
         hang_up: Ends the loop of a link.
 
     Raises:
+        OSError: A file of an authority can't be read; nothing changed.
         StoreError: The disk failed. The old parts go on; links that were hung up must be followed again.
     """
+    _try_out(config, parts)
     before = {pbx.name: pbx for pbx in parts.config.pbx}
     kept = {pbx.name for pbx in config.pbx if before.get(pbx.name) == pbx}
     for link in parts.links:
@@ -319,14 +322,17 @@ async def reconfigured(parts: Agent, config: Config, hang_up: Callable[[Link], A
     names = [pbx.name for pbx in config.pbx]
     sampling, levels, clock = parts.sampling, parts.sampling.levels, parts.clock
 
-    def work(db: Database) -> tuple[Tenancy, dict[str, ledger.Left | None], Agreed]:
+    def work(
+        db: Database,
+    ) -> tuple[Tenancy, dict[str, ledger.Left | None], Agreed, dict[str, Instant | None]]:
         retire(db, set(names))
         rules = rules_of(db, config)
         lefts = {name: known(db, name) for name in names if name not in kept}
-        return rules, lefts, agree(db, config, rules, clock.now())
+        until = {name: told.told_until(db, name) for name in names}
+        return rules, lefts, agree(db, config, rules, clock.now()), until
 
     async with sampling.still():
-        rules, lefts, agreed = await parts.store.write(work)
+        rules, lefts, agreed, until = await parts.store.write(work)
         # Nothing waits from here on: no event can come between the old parts and the new ones.
         handover = sampling.hand_over()
         watches, numbers = sampling.alerting.remembered() if sampling.alerting else ({}, {})
@@ -335,11 +341,20 @@ async def reconfigured(parts: Agent, config: Config, hang_up: Callable[[Link], A
             levels.forget(name)
         for name, left in lefts.items():
             watch(levels, name, left)
-        going_on = Restored(levels, agreed, watches, numbers, Changes(), away_ms=0)
+        going_on = Restored(levels, agreed, watches, numbers, Changes(), parts.closing.away_ms)
         links = {link.connector.name: link for link in parts.links if link.connector.name in kept}
         found = _assemble(config, clock, parts.store, going_on, parts.session, links)
         found.sampling.go_on(handover)
+        found.calls.begin(until)
+        found.troubles.go_on(parts.troubles)
         return found
+
+
+def _try_out(config: Config, parts: Agent) -> None:
+    """Make once what reads files of the operator's, so that one that can't be read is told before anything changes."""
+    tuple(_lanes(config, parts.store, parts.clock, parts.session, lambda: keys.load(config.agent.state_dir)))
+    for pbx in config.pbx:
+        connector(pbx, parts.clock.now)
 
 
 def _there(folder: Path) -> Path:

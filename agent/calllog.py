@@ -97,6 +97,10 @@ class CallLog:
             name = link.connector.name
             self._until[name] = await self._store.read(partial(told.told_until, pbx=name))
 
+    def begin(self, until: Mapping[str, Instant | None]) -> None:
+        """Take up to when everything was told of each PBX, instead of `load`."""
+        self._until = {link.connector.name: until[link.connector.name] for link in self._links}
+
     async def read_due(self) -> None:
         """Read what every PBX has to tell by now."""
         for link in self._links:

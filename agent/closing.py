@@ -78,6 +78,7 @@ class Closing:
         position_known: Whether the receiver's position was compared since the start, or
             there is none to ask.
         held: Why nothing is sealed now; None: it is.
+        away_ms: How long nothing was heard of any PBX before the start.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Closing:
         self._sealed = sealed
         self._known_up_to = known_up_to
         self._resnapshot = resnapshot
-        self._away_ms = away_ms
+        self.away_ms = away_ms
         self._failed: set[str] = set()
         self._unproved = False  # a final waits until the facts of its period can't change any more
         self._asked_at = -PROOF_EVERY_MS
@@ -197,7 +198,7 @@ class Closing:
         if self._synchronised() is not False:
             return None
         moved = self._clock.moved_ms > MOVED_MS
-        if not moved and self._away_ms <= AWAY_MS:
+        if not moved and self.away_ms <= AWAY_MS:
             return None
         return "finals wait until the clock is synchronised: timedatectl set-ntp true; timedatectl timesync-status"
 

@@ -99,8 +99,8 @@ class Running:
         self._clock = parts.clock
         self._links: dict[Link, asyncio.Task[None]] = {}
         self._loops: asyncio.TaskGroup
-        self._renewing = asyncio.Lock()
-        self._telling = asyncio.Lock()  # what is told while figures are loaded would not be in them
+        # What a reload waits for, and what waits for it: jobs that look at the parts more than once.
+        self._sealing, self._telling, self._troubling = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
         self._renewed = asyncio.Event()
         self._looked_at = self._clock.boot()
         self._jobs = schedule.scheduler(
@@ -118,7 +118,7 @@ class Running:
         systemd = notify.found()
         reload = None if self._reread is None else self._answer
         socket = self.parts.config.agent.socket
-        door = await open_socket(socket, self.parts.glance.fresh, reload)
+        door = await open_socket(socket, self._said, reload)
         try:
             async with door, asyncio.TaskGroup() as self._loops:
                 self._keep("heartbeat", self.beat)
@@ -157,6 +157,10 @@ class Running:
             for task in turning:
                 task.cancel()
 
+    async def _said(self) -> dict[str, Any]:
+        """Return what the agent says of itself now: another configuration brings another glance."""
+        return await self.parts.glance.fresh()
+
     def _keep(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         self._loops.create_task(keep(name, self._clock, loop))
 
@@ -184,7 +188,7 @@ class Running:
             ConfigError: It is wrong; nothing changed.
             NotReloaded: It is another agent's, or the disk failed; nothing changed.
         """
-        async with self._renewing, self._telling:
+        async with self._sealing, self._telling, self._troubling:
             if self._reread is None:
                 raise NotReloaded("this agent's configuration can't be read again", "restart it")
             config, before = await asyncio.to_thread(self._reread), self.parts
@@ -196,9 +200,10 @@ class Running:
                     )
             try:
                 self.parts = await app.reconfigured(before, config, self._hang_up)
-                await self.parts.calls.load()
             except StoreError as error:
                 raise NotReloaded(str(error), error.hint) from error
+            except OSError as error:
+                raise NotReloaded(str(error), "look at the files that ca_file names") from error
             finally:
                 for link in self.parts.links:
                     if link not in self._links:
@@ -239,15 +244,17 @@ class Running:
     # --- the clock's jobs, and the watchdog --------------------------------------------
 
     async def _seal_due(self) -> None:
-        parts = self.parts
-        try:
-            parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
-            known_at = parts.clock.now()
-            await parts.sampling.commit()  # a record is made from the ledger: nothing may be on its way there
-            if not self._renewing.locked():
+        async with self._sealing:
+            parts = self.parts
+            try:
+                parts.sampling.mind_time()  # after a sleep this may be the first to turn: the gap comes before the record
+                known_at = parts.clock.now()
+                await (
+                    parts.sampling.commit()
+                )  # a record is made from the ledger: nothing may be on its way there
                 await parts.closing.seal_due(known_at)
-        finally:
-            self._looked_at = self._clock.boot()
+            finally:
+                self._looked_at = self._clock.boot()
 
     async def _read_extensions(self) -> None:
         await self.parts.reading.read_due()
@@ -260,7 +267,8 @@ class Running:
                 parts.shipping.bell.ring()
 
     async def _look_for_troubles(self) -> None:
-        await self.parts.troubles.look()
+        async with self._troubling:
+            await self.parts.troubles.look()
 
     def _stuck(self) -> str | None:
         turned_at = {"sampling": self.parts.sampling.tried_at, "closing": self._looked_at}

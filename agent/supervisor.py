@@ -138,8 +138,12 @@ class Link:
             except ConnectorError as error:
                 self._end(error.gap_cause, began_at)
                 self._note(error)
-            except Exception:
+            except Exception as error:
                 self._end(Cause.AGENT_STALLED, began_at)
+                why = f"its loop failed ({type(error).__name__})"
+                self.trouble = ConnectorError(
+                    why, hint="the log says where; please report it", cause=Cause.AGENT_STALLED
+                )
                 raise
             worked = self._up_since is not None and self._clock.boot() - self._up_since >= WORKED_MS
             self._attempt = 1 if worked else self._attempt + 1

@@ -126,6 +126,12 @@ class Troubles:
         self._cases: dict[Key, Case] | None = None
         self._looking = asyncio.Lock()
 
+    def go_on(self, before: Troubles) -> None:
+        """Go on with what another one remembered, of what is still watched; not if it told nobody and this one does."""
+        alike = (before._telling.compose is None) == (self._telling.compose is None)
+        if before._cases is not None and alike:
+            self._cases = {key: case for key, case in before._cases.items() if self._is_watched(key)}
+
     async def look(self) -> None:
         """Look at everything once, and write down what is to be told.
 

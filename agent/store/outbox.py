@@ -106,10 +106,13 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def parked(db: Database) -> list[Parked]:
-    """Return the parked rows, the youngest first, at most 100."""
+    """Return the parked rows, the youngest first, at most 100 of each lane."""
     rows = db.execute(
-        """SELECT id, lane, coalesce(why, ''), coalesce(hint, ''), settled_at FROM outbox
-           WHERE state = 'parked' ORDER BY settled_at DESC LIMIT 100"""
+        """SELECT id, lane, why, hint, settled_at FROM (
+             SELECT id, lane, coalesce(why, '') AS why, coalesce(hint, '') AS hint, settled_at,
+               row_number() OVER (PARTITION BY lane ORDER BY settled_at DESC) AS place
+             FROM outbox WHERE state = 'parked')
+           WHERE place <= 100 ORDER BY settled_at DESC"""
     )
     return [Parked(*row) for row in rows]
 

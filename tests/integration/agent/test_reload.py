@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from agent import app, running, status
@@ -62,6 +63,15 @@ class Trial:
     state: Path
     exchanges: dict[str, SimulatedAsterisk]
     parts: Callable[[], app.Agent]
+    turning: Callable[[], running.Running]
+
+    def reread(self) -> Callable[[], Any]:
+        found = self.turning()._reread
+        assert found is not None
+        return found
+
+    def rereads(self, read: Callable[[], Any]) -> None:
+        self.turning()._reread = read
 
     def write(
         self,
@@ -81,6 +91,12 @@ class Trial:
         assert found is not None
         return found
 
+    async def said(self) -> dict[str, Any]:
+        """Return what `pbx-meter status` is told."""
+        found = await status.ask(self.state / "agent.sock")
+        assert found is not None
+        return found
+
     def now(self, tenant: str = "acme") -> int:
         return self.parts().sampling.levels.now(tenant)[Level.CHANNELS]
 
@@ -89,9 +105,7 @@ class Trial:
 
     async def seen(self, pbx: str) -> None:
         await until(
-            lambda: (
-                (found := self.parts().sampling.levels.pbxs.get(pbx)) is not None and found.gap is None
-            ),
+            lambda: (found := self.parts().sampling.levels.pbxs.get(pbx)) is not None and found.gap is None,
             what=f"{pbx} is seen",
         )
 
@@ -114,7 +128,11 @@ def tried(tmp_path: Path) -> Callable[..., Any]:
         async with one, two, asyncio.TaskGroup() as group:
             held: list[running.Running] = []
             trial = Trial(
-                tmp_path / "c.toml", tmp_path / "state", {"one": one, "two": two}, lambda: held[0].parts
+                tmp_path / "c.toml",
+                tmp_path / "state",
+                {"one": one, "two": two},
+                lambda: held[0].parts,
+                lambda: held[0],
             )
             trial.write(*pbxs)
 
@@ -146,6 +164,11 @@ async def test_terms_change_under_calls(tried):
         await trial.sees(3)
         up.append(calls.ring_in(trial.exchanges["one"].exchange, KPN, "PJSIP/102"))
         await trial.sees(4)
+        said = await trial.said()
+        assert (
+            said["tenants"]["acme"]["capacity"],
+            said["tenants"]["acme"]["levels"]["channels"]["now"],
+        ) == (2, 4)
         await until(lambda: trial.rows("SELECT 1 FROM notices"), what="the notice")
         for call in up:
             call.hang_up()
@@ -250,8 +273,10 @@ async def test_a_pbx_comes_and_goes(tried):
         calls.ring_in(trial.exchanges["one"].exchange, KPN, "PJSIP/101")
         calls.ring_in(trial.exchanges["two"].exchange, KPN, "PJSIP/101")
         await trial.sees(2)
+        assert list((await trial.said())["pbxs"]) == ["one", "two"]
         trial.write("two")
         assert await trial.reload() == {"problems": [], "kept": ["two"], "anew": [], "gone": ["one"]}
+        assert list((await trial.said())["pbxs"]) == ["two"]
         await trial.sees(1)
         await until(lambda: not trial.exchanges["one"]._sessions, what="hung up")
         assert trial.rows("SELECT count(*), count(ended) FROM legs") == [(2, 1)]
@@ -286,6 +311,39 @@ async def test_a_full_disk(tried):
         await trial.seen("one")
         calls.ring_in(trial.exchanges["one"].exchange, KPN, "PJSIP/101")
         await trial.sees(1)
+
+
+async def test_what_is_held_and_what_was_told_stays(tried):
+    """A final that waits for the clock goes on waiting, and a trouble that stands is not told again."""
+    async with tried() as trial:
+        trial.parts().closing.away_ms = 90_000_000
+        await trial.parts().troubles.look()
+        cases = trial.parts().troubles._cases
+        trial.write(capacity=4)
+        await trial.reload()
+        assert trial.parts().closing.away_ms == 90_000_000
+        assert trial.parts().troubles._cases == cases
+
+
+async def test_an_authority_that_can_not_be_read(tried, tmp_path):
+    """A file that is gone between the check and the reload refuses it before anything has changed."""
+    async with tried() as trial:
+        before = trial.parts()
+        file = tmp_path / "ca.pem"
+        file.write_bytes(Path(certifi.where()).read_bytes())  # noqa: ASYNC240 - once, at the start
+        hook = f'\n[[webhook]]\nid = "h"\nurl = "https://127.0.0.1:9/"\nca_file = "{file}"\n'
+        trial.write(capacity=4, more=hook)
+        read = trial.reread()
+
+        def later() -> Any:
+            found = read()
+            file.unlink()
+            return found
+
+        trial.rereads(later)
+        assert (await trial.reload())["problems"]
+        assert trial.parts() is before
+        assert trial.rows("SELECT lines FROM terms") == [(9,)]
 
 
 async def test_by_signal(tried):
