@@ -57,6 +57,15 @@ from provider.terminal import Site, as_json, print_json, run, run_with, site_of
 @click.pass_context
 def main(context: click.Context, data: Path, database: str | None, config: Path | None) -> None:
     """Receive and keep the signed usage records of pbx-meter agents."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # standard output is what was asked for
+    )
     context.obj = site_of(data, database, config)
 
 
@@ -90,15 +99,6 @@ def serve(
 
 
 async def _serve(site: Site, host: str, port: int, url: str | None, tls: ssl.SSLContext | None) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -255,6 +255,7 @@ for _command in (
     export_commands.export,
     month_commands.close_period,
     month_commands.report,
+    month_commands.statement,
     month_commands.approve_period,
     month_commands.revisions,
     month_commands.letters,

@@ -126,19 +126,35 @@ class Closings(Protocol):
     async def approve(
         self, period: str, revision: int, *, at: Instant, by: str, letters: Sequence[Letter] = ()
     ) -> bool:
-        """Release a draft, with what has to leave. False: there is no such draft; nothing was written."""
+        """Release a draft, with what has to leave. False: the newest is no such draft; nothing was written."""
         ...
 
 
 class Post(Protocol):
     """Durable storage of what has to leave."""
 
-    async def claim(self, now: Instant, *, most: int = 20, lease_ms: int = 120_000) -> Sequence[Claimed]:
-        """Return letters that are due, the longest due first: for `lease_ms` nobody else gets them."""
+    async def claim(
+        self,
+        now: Instant,
+        *,
+        most: int = 20,
+        to_one: int | None = None,
+        held: Sequence[str] = (),
+        lease_ms: int = 120_000,
+    ) -> Sequence[Claimed]:
+        """Return letters that are due, the longest due first: for `lease_ms` nobody else gets them.
+
+        Args:
+            now: The present instant.
+            most: So many at most.
+            to_one: So many at most to one address; None: any number.
+            held: The addresses of those that are in hand already, each as often as it is: they count.
+            lease_ms: How long.
+        """
         ...
 
     async def delivered(self, letter: str, at: Instant) -> None:
-        """Settle a letter: the other side has it. Its body is let go."""
+        """Settle a letter: the other side has it. Its body is let go. That is final: nothing is said of it after."""
         ...
 
     async def again(self, letter: str, due_at: Instant, said: str) -> None:
@@ -147,6 +163,10 @@ class Post(Protocol):
 
     async def park(self, letter: str, at: Instant, said: str) -> None:
         """Set a letter aside: it will never be taken as it is. It is shown, and kept."""
+        ...
+
+    async def write(self, letters: Sequence[Letter], at: Instant) -> None:
+        """Let letters wait, due at once. A known id is left as it is."""
         ...
 
     async def retry(self, now: Instant) -> int:

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from delivery.reporting.usage import Brand
 from provider import listed
-from provider.listed import Listed
 from provider.partners import BASES, BEGINNING, LANGUAGES, Partner, Placement, in_force, is_day, problems
 from provider.storage.opening import Storage
 from provider.terminal import Site, as_json, fail, print_json, run_with
@@ -44,13 +43,13 @@ def _described(command: F) -> F:
         click.option("--name", help="As people know him."),
         click.option("--parent", help="The id of the partner above him; '-': the provider himself."),
         click.option("--language", type=click.Choice(LANGUAGES), help="In which he reads."),
-        click.option("--email", multiple=True, help="Where his reports go; repeat."),
-        click.option("--brand", help="The name that his reports are read in."),
-        click.option("--colour", help="#rrggbb."),
-        click.option("--sender", help="The address that his mails come from."),
-        click.option("--reply-to", help="Where answers go."),
-        click.option("--footer", help="Below his reports."),
-        click.option("--logo", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A PNG, JPEG or SVG."),
+        click.option("--email", multiple=True, help="Where his reports go; repeat; '-': nowhere."),
+        click.option("--brand", help="The name that his reports are read in; '-': his own."),
+        click.option("--colour", help="#rrggbb; '-': the software's own."),
+        click.option("--sender", help="The address that his mails come from; '-': the provider's."),
+        click.option("--reply-to", help="Where answers go; '-': to the sender."),
+        click.option("--footer", help="Below his reports; '-': nothing."),
+        click.option("--logo", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path), help="A PNG, JPEG or SVG; '-': none."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -122,9 +121,16 @@ def list_partners(site: Site, /, on: str | None, every: bool, as_json: bool) -> 
 @click.pass_obj
 def import_partners(site: Site, /, file: Path) -> None:
     """Take partners from a CSV: all of them, or none and every problem with its line."""
-    found = _listed(file, listed.partners)
-    _done(run_with(site, lambda storage: storage.partners.change(found, [], problems)))
-    click.echo(f"{len(found)} taken")
+    text = _text(file)
+
+    async def work(storage: Storage) -> tuple[int, Sequence[str]]:
+        found = listed.partners(text, await storage.partners.partners())
+        wrong = found.problems or await storage.partners.change(found.changes, [], problems)
+        return len(found.changes), wrong
+
+    count, wrong = run_with(site, work)
+    _done(wrong)
+    click.echo(f"{count} taken")
 
 
 @click.group()
@@ -138,14 +144,19 @@ def tenant() -> None:
 @click.option("--partner", "under", help="Under this partner; '-': under the provider himself.")
 @click.option("--customer", help="The provider's customer number; '-': none.")
 @click.option("--capacity", help="The lines of the contract; '-': those of the record.")
-@click.option("--package", "packages", multiple=True, type=int, help="A size that can be bought; repeat.")
-@click.option("--basis", type=click.Choice(BASES), help="The level that the contract bills.")
+@click.option(
+    "--package", "packages", multiple=True, help="A size that can be bought; repeat; '-': the record's."
+)
+@click.option(
+    "--basis", type=click.Choice([*BASES, "-"]), help="The level that the contract bills; '-': the record's."
+)
 @_since(required=False)
 @click.pass_obj
 def place_tenant(site: Site, /, agent: str, tenant_: str, since: str | None, **given: Any) -> None:
     """Say under whom a tenant is and what was agreed; what is not given stays as it is.
 
     Without --since it always was so: good only for a tenant that has no place yet.
+    A tenant that had ended is there again.
     """
 
     async def work(storage: Storage) -> Sequence[str]:
@@ -154,7 +165,33 @@ def place_tenant(site: Site, /, agent: str, tenant_: str, since: str | None, **g
             return [f"tenant {tenant_} of {agent} has a place already: from which day is it another? --since"]
         day = since or BEGINNING
         held = in_force(placed, day).get((agent, tenant_), Placement(agent, tenant_))
-        return await storage.partners.change([], [_placed(replace(held, since=day), given)], problems)
+        new = _placed(replace(held, since=day, ended=False), given)
+        return await storage.partners.change([], [new], problems) or await _unknown(storage, [new])
+
+    _done(run_with(site, work))
+
+
+@tenant.command("end")
+@click.argument("agent")
+@click.argument("tenant_", metavar="TENANT")
+@_since(required=True)
+@click.pass_obj
+def end_tenant(site: Site, /, agent: str, tenant_: str, since: str) -> None:
+    """Say that a tenant is no longer there from a day on: then nothing of it is missing.
+
+    The month in which it ends is closed without it, unless something came of it.
+    """
+
+    async def work(storage: Storage) -> Sequence[str]:
+        placed = [one for one in await storage.partners.placements() if one.key == (agent, tenant_)]
+        later = [one.since for one in placed if one.since > since]
+        if later:
+            return [
+                f"tenant {tenant_} of {agent} is placed from {later[-1]} on: end it from then on, or later"
+            ]
+        held = in_force(placed, since).get((agent, tenant_), Placement(agent, tenant_))
+        ended = replace(held, since=since, ended=True)
+        return await storage.partners.change([], [ended], problems) or await _unknown(storage, [ended])
 
     _done(run_with(site, work))
 
@@ -171,13 +208,13 @@ def list_tenants(site: Site, /, on: str | None, every: bool, as_json: bool) -> N
     if as_json:
         print_json(shown)
         return
-    table = Table("agent", "tenant", "partner", "customer", "capacity", "packages", "basis", "since")
+    table = Table("agent", "tenant", "partner", "customer", "capacity", "packages", "basis", "since", "")
     for one in shown:
         sizes = " ".join(str(size) for size in one.packages)
         capacity = "-" if one.capacity is None else str(one.capacity)
         table.add_row(
             *(one.agent, one.tenant, one.partner or "-", one.customer or "-", capacity),
-            *(sizes or "-", one.basis or "-", _said(one.since)),
+            *(sizes or "-", one.basis or "-", _said(one.since), "ended" if one.ended else ""),
         )
     Console().print(table)
 
@@ -187,55 +224,88 @@ def list_tenants(site: Site, /, on: str | None, every: bool, as_json: bool) -> N
 @click.pass_obj
 def import_tenants(site: Site, /, file: Path) -> None:
     """Take tenants' places from a CSV: all of them, or none and every problem with its line."""
-    found = _listed(file, listed.placements)
-    _done(run_with(site, lambda storage: storage.partners.change([], found, problems)))
-    click.echo(f"{len(found)} taken")
+    text = _text(file)
+
+    async def work(storage: Storage) -> tuple[int, Sequence[str]]:
+        found = listed.placements(text, await storage.partners.placements())
+        wrong = found.problems or await storage.partners.change([], found.changes, problems)
+        return len(found.changes), wrong or await _unknown(storage, found.changes)
+
+    count, wrong = run_with(site, work)
+    _done(wrong)
+    click.echo(f"{count} taken")
 
 
 def _changed(one: Partner, given: dict[str, Any]) -> Partner:
-    """Return a partner with what is given changed."""
+    """Return a partner with what is given changed; '-' clears."""
     said = {name: value for name, value in given.items() if value not in (None, ())}
-    mine: dict[str, Any] = {name: said[name] for name in ("name", "language", "email") if name in said}
+    cleared = {name for name, value in said.items() if value == "-"}
+    mine: dict[str, Any] = {name: said[name] for name in ("name", "language") if name in said}
+    if "email" in said:
+        mine["email"] = () if said["email"] == ("-",) else said["email"]
     if "parent" in said:
-        mine["parent"] = None if said["parent"] == "-" else said["parent"]
-    looks: dict[str, Any] = {name: said[name] for name in ("colour", "sender", "reply_to", "footer") if name in said}
-    if "brand" in said or one.brand.name == one.name:
+        mine["parent"] = None if "parent" in cleared else said["parent"]
+    plain: dict[str, Any] = {"colour": Brand("").colour, "sender": None, "reply_to": None, "footer": ""}
+    looks: dict[str, Any] = {
+        name: plain[name] if name in cleared else said[name] for name in plain if name in said
+    }
+    if "brand" in cleared:
+        looks["name"] = said.get("name") or one.name
+    elif "brand" in said or one.brand.name == one.name:
         looks["name"] = said.get("brand") or said.get("name") or one.brand.name
     if "logo" in said:
-        kind = _SUFFIXES.get(said["logo"].suffix.lower())
-        if kind is None:
-            fail(f"a logo is one of {', '.join(_SUFFIXES)}", 2)
-        looks["logo"] = (kind, said["logo"].read_bytes())
+        looks["logo"] = _logo(said["logo"])
     return replace(one, **mine, brand=replace(one.brand, **looks))
 
 
+def _logo(file: Path) -> tuple[str, bytes] | None:
+    if file == Path("-"):
+        return None
+    kind = _SUFFIXES.get(file.suffix.lower())
+    if kind is None:
+        fail(f"a logo is one of {', '.join(_SUFFIXES)}", 2)
+    return kind, file.read_bytes()
+
+
 def _placed(one: Placement, given: dict[str, Any]) -> Placement:
-    """Return a tenant's place with what is given changed."""
-    changes: dict[str, Any] = {}
-    for option, name in (("under", "partner"), ("customer", "customer"), ("capacity", "capacity")):
-        if given[option] is not None:
-            changes[name] = None if given[option] == "-" else given[option]
+    """Return a tenant's place with what is given changed; '-' clears."""
+    options = (("under", "partner"), ("customer", "customer"), ("capacity", "capacity"), ("basis", "basis"))
+    changes: dict[str, Any] = {
+        name: None if given[option] == "-" else given[option]
+        for option, name in options
+        if given[option] is not None
+    }
     if changes.get("capacity") is not None:
-        if not changes["capacity"].isdecimal():
-            fail("a capacity is a number of lines, or '-'", 2)
-        changes["capacity"] = int(changes["capacity"])
-    if given["packages"]:
-        changes["packages"] = tuple(sorted(set(given["packages"])))
-    if given["basis"] is not None:
-        changes["basis"] = given["basis"]
+        changes["capacity"] = _lines(changes["capacity"], "a capacity")
+    if given["packages"] == ("-",):
+        changes["packages"] = ()
+    elif given["packages"]:
+        changes["packages"] = tuple(sorted({_lines(size, "a package") for size in given["packages"]}))
     return replace(one, **changes)
 
 
-Change = TypeVar("Change", Partner, Placement)
+def _lines(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        fail(f"{what} is a number of lines, or '-'", 2)
+    return int(text)
 
 
-def _listed(file: Path, read: Callable[[str], Listed[Change]]) -> tuple[Change, ...]:
+async def _unknown(storage: Storage, placed: Sequence[Placement]) -> Sequence[str]:
+    """Warn of tenants that no agent is enrolled for: often their ids are misspelt. Nothing is wrong for that."""
+    may_report = {row.agent: row.tenants for row in await storage.books.agents()}
+    for agent, tenant_ in sorted({one.key for one in placed}):
+        if agent not in may_report:
+            click.echo(f"taken; but no agent {agent} has enrolled yet: is that its id? agents", err=True)
+        elif tenant_ not in may_report[agent]:
+            click.echo(f"taken; but agent {agent} is not enrolled for a tenant {tenant_}: agents", err=True)
+    return ()
+
+
+def _text(file: Path) -> str:
     try:
-        found = read(file.read_text("utf-8"))
+        return file.read_text("utf-8")
     except UnicodeDecodeError:
         fail(f"{file}: save it as UTF-8")
-    _done(found.problems)
-    return found.changes
 
 
 def _done(wrong: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 
@@ -26,14 +26,18 @@ class Chosen:
     """What is exported.
 
     Attributes:
-        revisions: The approved revisions of the period up to the one that is exported, the first one first.
-        report: The one that is exported: the whole, or the partner's own.
+        revisions: The approved reports of the period, the whole or the partner's own, up to the
+            one that is exported, the first one first.
         drafts: The later revisions, which wait to be approved.
     """
 
-    revisions: tuple[Reports, ...]
-    report: Report
+    revisions: tuple[Report, ...]
     drafts: tuple[int, ...]
+
+    @property
+    def report(self) -> Report:
+        """The one that is exported."""
+        return self.revisions[-1]
 
 
 def chosen(closings: Sequence[Closing], period: str, partner: str | None, revision: int | None) -> Chosen:
@@ -57,11 +61,21 @@ def chosen(closings: Sequence[Closing], period: str, partner: str | None, revisi
         revisions = tuple(read(one.document) for one in approved)
     except Unreadable as error:
         raise NotThere(f"{period} can't be read ({error}); type: pbx-meter-provider audit") from error
-    report = revisions[-1].of(partner)
-    if report is None:
+    if all(one.of(partner) is None for one in revisions):
         raise NotThere(f"{partner} has no tenants in {period}; type: pbx-meter-provider partner list")
     last = revisions[-1].whole.revision
-    return Chosen(revisions, report, tuple(one.revision for one in closings if one.revision > last))
+    return Chosen(
+        tuple(_own(one, partner) for one in revisions),
+        tuple(one.revision for one in closings if one.revision > last),
+    )
+
+
+def _own(reports: Reports, partner: str | None) -> Report:
+    """Return a partner's report in one revision; in one that has none he had no tenants."""
+    own = reports.of(partner)
+    if own is not None:
+        return own
+    return replace(reports.whole, partner=partner, tenants=(), partners=(), customers=(), differences=())
 
 
 def exported(found: Chosen, form: str) -> Iterator[bytes]:
@@ -74,8 +88,7 @@ def exported(found: Chosen, form: str) -> Iterator[bytes]:
     if form == "csv":
         yield columns.csv_bytes(found.report)
         return
-    own = {(usage.agent, usage.tenant) for usage in found.report.tenants}
-    for line in lines(events([one.whole for one in found.revisions], own)):
+    for line in lines(events(found.revisions)):
         yield f"{line}\n".encode()
 
 

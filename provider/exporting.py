@@ -2,9 +2,10 @@
 
 One CloudEvent per tenant and meter, with an id that the same figure always has: to send the
 same export twice adds nothing. A figure that a later revision of the report states otherwise is
-a new event, which names the one that it replaces and says the difference to it. The whole
-history is given each time, so the sum of `difference` is the figure of today, whatever was
-sent before: also where the receiving program never forgets an event.
+a new event, which names the one that it replaces and says the difference to it. A figure that
+it does not state any more, or states of somebody else, is taken back by an event of its own.
+The whole history is given each time, so the sum of `difference` is the figure of today, whatever
+was sent before: also where the receiving program never forgets an event.
 
 What is not known makes no event: neither a tenant without a final, nor a figure that is None.
 Names are left out; who it is, is the provider's customer number, else agent and tenant.
@@ -12,8 +13,8 @@ Names are left out; who it is, is the provider's customer number, else agent and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from delivery.reporting.usage import Report, State, TenantUsage, Traffic
@@ -57,17 +58,18 @@ METERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One figure of one tenant, or that it is not his any more.
+    """One figure of one tenant, or that it does not stand any more.
 
     Attributes:
         id: `{agent}/{tenant}/{period}/{meter}/{revision}`, with `/withdrawn` after it where a
-            figure is taken back from a customer or a unit that it does not belong to any more.
+            figure is taken back: it is not known any more, or it belongs to another partner,
+            customer or unit now, or to a tenant that is in somebody else's report.
         subject: The customer number, else `{agent}/{tenant}`.
         meter: The meter's name.
         unit: Of the values.
         value: What is so now, >= 0.
         difference: What it adds to all that was said before; below zero where it was too much.
-        replaces: The id of the event that it stands in place of; None: nothing was said before.
+        replaces: The id of the event that it stands in place of; None: nothing of it stood before.
         revision: Of the report that says so first.
         usage: What it was read from.
     """
@@ -83,53 +85,67 @@ class Event:
     usage: TenantUsage
 
 
-def events(revisions: Sequence[Report], only: Collection[tuple[str, str]] | None = None) -> list[Event]:
+def events(revisions: Sequence[Report]) -> list[Event]:
     """Return all that a period's reports have said so far, in the order in which it was said.
 
     Args:
-        revisions: The whole report's revisions of one period, the first one first.
-        only: The tenants to tell of, as (agent, tenant); None: of all.
+        revisions: The revisions of one report, the first one first: of the whole, or of one
+            partner's own. What is not in a partner's own is not his, and taken back.
     """
-    last: dict[tuple[str, str, str], Event] = {}
+    standing: dict[tuple[str, str, str], Event] = {}
     said: list[Event] = []
     for report in revisions:
-        for usage in report.tenants:
-            if usage.state not in (State.FINAL, State.CORRECTED):
-                continue
-            if only is not None and (usage.agent, usage.tenant) not in only:
-                continue
-            for meter in METERS:
-                key = usage.agent, usage.tenant, meter.name
-                for event in _news(report, usage, meter, last.get(key)):
-                    said.append(event)
-                    last[key] = event
+        now = {(one.usage.agent, one.usage.tenant, one.meter): one for one in _figures(report)}
+        for key, before in list(standing.items()):
+            if key not in now or _account(now[key]) != _account(before):
+                said.append(_withdrawn(standing.pop(key), report))
+        for key, figure in now.items():
+            stood = standing.get(key)
+            if stood is None or stood.value != figure.value:
+                standing[key] = figure if stood is None else _instead(figure, stood)
+                said.append(standing[key])
     return said
 
 
-def _news(report: Report, usage: TenantUsage, meter: Meter, before: Event | None) -> Iterator[Event]:
-    """Yield what a revision says of a figure that was not said before."""
-    value = meter.read(usage)
-    if value is None:
-        return
-    id_ = f"{usage.agent}/{usage.tenant}/{report.period}/{meter.name}/{report.revision}"
-    subject = usage.customer or f"{usage.agent}/{usage.tenant}"
-    unit = meter.unit or usage.basis
-    replaces, counted = None, 0
-    if before is not None:
-        if (before.subject, before.unit) != (subject, unit):
-            yield Event(
-                id=f"{id_}/withdrawn", subject=before.subject, meter=meter.name, unit=before.unit, value=0,
-                difference=-before.value, replaces=before.id, revision=report.revision, usage=before.usage,
-            )  # fmt: skip
-        elif before.value == value:
-            return
-        else:
-            counted = before.value
-        replaces = before.id
-    yield Event(
-        id=id_, subject=subject, meter=meter.name, unit=unit, value=value, difference=value - counted,
-        replaces=replaces, revision=report.revision, usage=usage,
-    )  # fmt: skip
+def _figures(report: Report) -> Iterator[Event]:
+    """Yield every figure that a report knows, as if nothing had been said before."""
+    for usage in report.tenants:
+        for meter in METERS:
+            value = meter.read(usage) if usage.final else None
+            if value is not None:
+                yield Event(
+                    id=f"{usage.agent}/{usage.tenant}/{report.period}/{meter.name}/{report.revision}",
+                    subject=usage.customer or f"{usage.agent}/{usage.tenant}",
+                    meter=meter.name,
+                    unit=meter.unit or usage.basis,
+                    value=value,
+                    difference=value,
+                    replaces=None,
+                    revision=report.revision,
+                    usage=usage,
+                )
+
+
+def _account(event: Event) -> tuple[str | None, str, str]:
+    """Return where a figure is added up: differences to another place's figure would add up to nothing."""
+    return event.usage.partner, event.subject, event.unit
+
+
+def _instead(figure: Event, stood: Event) -> Event:
+    return replace(figure, difference=figure.value - stood.value, replaces=stood.id)
+
+
+def _withdrawn(stood: Event, report: Report) -> Event:
+    """Return that a figure stands no more, since a revision of the report."""
+    named, _, _ = stood.id.rpartition("/")
+    return replace(
+        stood,
+        id=f"{named}/{report.revision}/withdrawn",
+        value=0,
+        difference=-stood.value,
+        replaces=stood.id,
+        revision=report.revision,
+    )
 
 
 def cloudevent(event: Event) -> dict[str, Any]:
@@ -182,5 +198,5 @@ def unsaid(report: Report) -> Iterator[tuple[TenantUsage, str]]:
         yield usage, f"no final: {why}"
     for usage in report.tenants:
         unknown = [meter.name for meter in METERS if meter.read(usage) is None]
-        if unknown and usage.state in (State.FINAL, State.CORRECTED):
+        if unknown and usage.final:
             yield usage, f"not known: {', '.join(unknown)}"

@@ -68,6 +68,8 @@ class Placement:
         capacity: The lines that the contract agrees; None: nothing agreed, the record's hold.
         packages: The sizes that can be bought, ascending; (): those that the agent was configured with.
         basis: The level that the contract bills; None: the record's.
+        ended: From that day on the tenant is no longer there. Nothing is expected of it; what
+            still comes belongs where it was last.
     """
 
     agent: str
@@ -78,6 +80,7 @@ class Placement:
     capacity: int | None = None
     packages: tuple[int, ...] = ()
     basis: str | None = None
+    ended: bool = False
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -116,7 +119,10 @@ Dated = TypeVar("Dated", Partner, Placement)
 
 
 def in_force(changes: Iterable[Dated], day: str) -> Mapping[tuple[str, ...], Dated]:
-    """Return what holds on a day, by key: of each the last change until then; none yet: it is left out."""
+    """Return what holds on a day, by key: of each the last change until then; none yet: it is left out.
+
+    A place that has ended is there, and says so.
+    """
     held: dict[tuple[str, ...], Dated] = {}
     for change in changes:
         before = held.get(change.key)

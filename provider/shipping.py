@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final, cast
 
 from delivery.courier import Courier, Parcel
-from delivery.lane import AT_ONCE, Lane, OutboxUnusable, Row
+from delivery.lane import AT_ONCE, AT_ONCE_TO_ONE, Lane, OutboxUnusable, Row
 from meter.model import Instant
 from provider.books import BooksUnusable
 from provider.closings import Post
@@ -30,11 +30,17 @@ class _Letters:
 
     def __init__(self, post: Post) -> None:
         self._post = post
+        self._held: dict[str, str] = {}  # what is claimed and not settled, with its address
 
     async def due(self, now: Instant, most: int) -> Sequence[Row]:
-        """See `Outbox.due`. No more are claimed than can leave: others may carry the rest."""
+        """See `Outbox.due`. No more are claimed than can leave at once: what is claimed and stays waits out its lease."""
+        free = min(most, AT_ONCE - len(self._held))
+        if free <= 0:
+            return []
         with _translated():
-            claimed = await self._post.claim(now, most=min(most, AT_ONCE))
+            held = list(self._held.values())
+            claimed = await self._post.claim(now, most=free, to_one=AT_ONCE_TO_ONE, held=held)
+        self._held |= {one.letter.id: one.letter.target for one in claimed}
         return [
             Row(letter.id, Parcel(letter.id, "mail", letter.target, letter.body, one.attempts + 1))
             for one in claimed
@@ -49,16 +55,19 @@ class _Letters:
         """See `Outbox.delivered`."""
         with _translated():
             await self._post.delivered(cast("str", row.key), at)
+        self._held.pop(cast("str", row.key), None)
 
     async def again(self, row: Row, due_at: Instant, why: str) -> None:
         """See `Outbox.again`."""
         with _translated():
             await self._post.again(cast("str", row.key), due_at, why)
+        self._held.pop(cast("str", row.key), None)
 
     async def park(self, row: Row, at: Instant, why: str, hint: str) -> None:
         """See `Outbox.park`."""
         with _translated():
             await self._post.park(cast("str", row.key), at, f"{why}; {hint}")
+        self._held.pop(cast("str", row.key), None)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class AgentRow:
         taken_at: When the last record came; None: none yet.
         enrolled_at: When it was enrolled first.
         ends: (thumbprint, from when on it is withdrawn) of the keys whose end is planned.
+        since: (tenant, when an invitation that names it was used first), as far as that is known.
     """
 
     agent: str
@@ -53,6 +54,7 @@ class AgentRow:
     taken_at: Instant | None
     enrolled_at: Instant | None
     ends: tuple[tuple[str, Instant], ...] = ()
+    since: tuple[tuple[str, Instant], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

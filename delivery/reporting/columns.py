@@ -108,7 +108,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("peak_lower_bound", "`true`: it may have been higher in time that was not observed", _flag("peak.lower_bound")),
     Column("capacity", "lines agreed: by the contract, else as the agent was configured", _of("capacity")),
     Column("recorded_capacity", "as the agent was configured, if the contract says something else", _of("recorded_capacity")),
-    Column("over_count", "how many times over the capacity; empty where `recorded_capacity` is not", _of("over.count")),
+    Column("over_count", "how many times over the capacity; empty where it was, but the agent did not count against it", _of("over.count")),
     Column("over_ms", "time over the capacity, in milliseconds", _of("over.ms")),
     Column("package", "the smallest package on offer that the peak fits into; empty: none does, or none is known", _of("package")),
     Column("users", "users at the end of the period", _of("users")),

@@ -21,6 +21,17 @@ from meter.model import Instant
 #: So many tenants are drawn day by day; of more, those that need a look. A PDF takes a fifth of a second for each.
 CARDS: Final = 300
 
+#: Figures of a difference that are instants, and those that are counts, by the end of their names. Those in
+#: `_ms` and `_s` are times; all others are written as they stand, also a customer number of digits.
+INSTANTS: Final = frozenset({"start", "end", "as_of", "at"})
+COUNTS: Final = frozenset(
+    {
+        *("level", "capacity", "recorded_capacity", "count", "package", "users", "users_max", "legs"),
+        *("unclassified", "revision", "tenants", "missing", "at_least", "at_most"),
+        *("users_unknown", "capacity_unknown", "peak_unknown", "peak_unsure", "traffic_unsure"),
+    }
+)
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -107,7 +118,7 @@ def overview(report: Report, words: Wording) -> Overview:
     zone = ZoneInfo(report.timezone)
     name = period_name(report.period, report.start, report.end, zone, words)
     count, missing = len(report.tenants), report.missing
-    unsure = sum(one.state is not State.MISSING and _unsure(one) for one in report.tenants)
+    unsure = sum(one.state is not State.MISSING and one.unsure for one in report.tenants)
     anchors = {(one.agent, one.tenant): f"t{at}" for at, one in enumerate(report.tenants, 1)}
     groups = _groups(report, anchors, words)
     cards = _cards(groups)
@@ -179,10 +190,6 @@ def field_name(what: str, words: Wording) -> str:
     return words.say("report.field.heap", what=name) if what.startswith("heap.") else name
 
 
-def _unsure(usage: TenantUsage) -> bool:
-    return bool(usage.gaps) or usage.peak is None or usage.peak.lower_bound
-
-
 def _lacking(usage: TenantUsage, anchor: str, words: Wording) -> Lacking:
     if usage.as_of is None or usage.state is State.MISSING:
         said = words.say("report.lacking.missing")
@@ -215,10 +222,13 @@ def _stated(what: str, value: str | None, words: Wording, zone: ZoneInfo) -> str
         return words.say(f"report.state.{value}")
     if not value.isdecimal():
         return value
-    number, unit = int(value), what.rpartition(".")[2].rpartition("_")[2]
+    name = what.rpartition(".")[2]
+    unit = name.rpartition("_")[2]
     if unit in {"ms", "s"}:
-        return numerals.lasting(number if unit == "ms" else number * 1000)
-    return moment(number, zone, words) if unit in {"at", "of"} else numerals.count(number, words)
+        return numerals.lasting(int(value) if unit == "ms" else int(value) * 1000)
+    if name in INSTANTS:
+        return moment(int(value), zone, words)
+    return numerals.count(int(value), words) if name in COUNTS else value
 
 
 def _tiles(heap: Heap, words: Wording) -> list[Tile]:
@@ -227,13 +237,17 @@ def _tiles(heap: Heap, words: Wording) -> list[Tile]:
     users = [say("report.heap.users_most", most=numerals.count(heap.users_max, words))]
     if heap.users_unknown:
         users.append(say("report.heap.users_unknown", n=heap.users_unknown))
+    capacity = [say("report.heap.capacity_said")]
+    if heap.capacity_unknown:
+        capacity.append(say("report.heap.capacity_unknown", n=heap.capacity_unknown))
+    minutes = say("report.heap.minutes_unsure", n=heap.traffic_unsure) if heap.traffic_unsure else ""
     tiles = [
         ("tenants", numerals.count(heap.tenants, words), ""),
-        ("users", numerals.count(heap.users, words), " ".join(users)),
-        ("capacity", numerals.count(heap.capacity, words), say("report.heap.capacity_said")),
+        ("users", _sum(heap.users, heap.users_unknown, words), " ".join(users)),
+        ("capacity", _sum(heap.capacity, heap.capacity_unknown, words), " ".join(capacity)),
         ("peak", peak_range(heap, words), peak_said(heap, words)),
-        ("inbound", _minutes(heap.inbound, words), ""),
-        ("outbound", _minutes(heap.outbound, words), ""),
+        ("inbound", _minutes(heap.inbound, heap, words), minutes),
+        ("outbound", _minutes(heap.outbound, heap, words), minutes),
     ]
     return [Tile(say(f"report.heap.{key}"), figure, said) for key, figure, said in tiles]
 
@@ -243,7 +257,7 @@ def peak_range(heap: Heap, words: Wording) -> str:
     if heap.peak is None:
         return numerals.UNKNOWN
     least, most = (numerals.count(n, words) for n in (heap.peak.at_least, heap.peak.at_most))
-    if heap.peak_unknown:
+    if heap.peak_unknown or heap.peak_unsure:
         return f"≥ {least}"
     return least if heap.peak.at_least == heap.peak.at_most else f"{least}–{most}"  # noqa: RUF001 - likewise
 
@@ -253,6 +267,8 @@ def peak_said(heap: Heap, words: Wording) -> str:
     if heap.peak is None:
         return words.say("report.heap.peak_none")
     least, most = (numerals.count(n, words) for n in (heap.peak.at_least, heap.peak.at_most))
+    if heap.peak_unsure:
+        return words.say("report.heap.peak_unsure", n=heap.peak_unsure + heap.peak_unknown)
     if heap.peak_unknown:
         return words.say("report.heap.peak_without", n=heap.peak_unknown, least=least, most=most)
     if heap.peak.at_least == heap.peak.at_most:
@@ -261,22 +277,28 @@ def peak_said(heap: Heap, words: Wording) -> str:
 
 
 def _row(name: str, of: str, heap: Heap, words: Wording) -> HeapRow:
-    users = numerals.count(heap.users, words)
     return HeapRow(
         name=name,
         of=of,
         tenants=numerals.count(heap.tenants, words),
         missing=numerals.count(heap.missing, words) if heap.missing else numerals.NOTHING,
-        users=f"≥ {users}" if heap.users_unknown else users,
-        capacity=numerals.count(heap.capacity, words),
+        users=_sum(heap.users, heap.users_unknown, words),
+        capacity=_sum(heap.capacity, heap.capacity_unknown, words),
         peak=peak_range(heap, words),
-        inbound=_minutes(heap.inbound, words),
-        outbound=_minutes(heap.outbound, words),
+        inbound=_minutes(heap.inbound, heap, words),
+        outbound=_minutes(heap.outbound, heap, words),
     )
 
 
-def _minutes(traffic: Traffic, words: Wording) -> str:
-    return numerals.minutes(traffic.billable_s, words)
+def _sum(known: int, unknown: int, words: Wording) -> str:
+    """Return a sum; `≥` where of some tenants it is not known what they add to it."""
+    figure = numerals.count(known, words)
+    return f"≥ {figure}" if unknown else figure
+
+
+def _minutes(traffic: Traffic, heap: Heap, words: Wording) -> str:
+    figure = numerals.minutes(traffic.billable_s, words)
+    return f"≥ {figure}" if heap.traffic_unsure and traffic.billable_s is not None else figure
 
 
 def _groups(

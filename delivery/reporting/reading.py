@@ -57,8 +57,12 @@ def tenant_usage(
     basis = agreed.basis or data.capacity.basis
     figures: LevelFigures = getattr(data.levels, basis)
     traffic = data.traffic
-    told = basis == data.capacity.basis and agreed.capacity in (None, data.capacity.lines)
     capacity = data.capacity.lines if agreed.capacity is None else agreed.capacity
+    history = tuple((instant(change.start), change.lines) for change in data.capacity.history)
+    # A record counts each overrun against the capacity in force then.
+    against = {data.capacity.lines, *(lines for _, lines in history)}
+    told = basis == data.capacity.basis and (agreed.capacity is None or against == {agreed.capacity})
+    shown = len(against) > 1 or (data.capacity.lines is None and capacity is not None)
     return TenantUsage(
         agent=data.agent.id,
         tenant=data.tenant.id,
@@ -101,6 +105,7 @@ def tenant_usage(
             replaces=None if data.replaces is None else data.replaces.id,
             reason=data.reason,
         ),
+        capacity_history=history or ((instant(data.period.start), None),) if shown else (),
     )
 
 

@@ -269,7 +269,9 @@ def _notes(usage: TenantUsage, words: Wording, zone: ZoneInfo) -> list[str]:
             notes.append(say("correction.replaces", record=usage.proof.replaces, reason=reason))
     notes += _on_peak(usage, words)
     notes += gap_lines(usage.gaps, words, zone)
-    if usage.recorded_capacity is not None:
+    if usage.capacity_history:
+        notes.append(say("report.note.capacity_history", steps=_steps(usage, words, zone)))
+    elif usage.recorded_capacity is not None:
         notes.append(say("report.note.capacity", recorded=usage.recorded_capacity))
     if usage.users is None:
         notes.append(say("report.note.users"))
@@ -278,6 +280,19 @@ def _notes(usage: TenantUsage, words: Wording, zone: ZoneInfo) -> list[str]:
     if usage.unclassified:
         notes.append(say("report.note.unclassified", n=usage.unclassified))
     return notes
+
+
+def _steps(usage: TenantUsage, words: Wording, zone: ZoneInfo) -> str:
+    """Name the newest capacities that the agent was configured with, each with its beginning."""
+    none = words.say("report.note.capacity_none")
+    return "; ".join(
+        words.say(
+            "report.note.capacity_step",
+            lines=none if lines is None else numerals.count(lines, words),
+            moment=words.moment(start, zone),
+        )
+        for start, lines in usage.capacity_history[-NAMED:]
+    )
 
 
 def _on_peak(usage: TenantUsage, words: Wording) -> list[str]:

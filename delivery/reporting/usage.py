@@ -124,8 +124,9 @@ class TenantUsage:
         peak: The billed peak; None: nothing was seen.
         capacity: Of the contract, else of the record; None: none agreed.
         recorded_capacity: What the agent was configured with, if a contract says something else;
-            None: they agree, or there is no contract.
-        over: Against `capacity`; None: none agreed.
+            None: they agree, or there is no contract, or it was configured with none.
+        over: Against `capacity`, or where no contract states one, each against the one then in force;
+            None: none agreed.
         packages: Sizes that can be bought, ascending.
         package: The smallest that fits the peak; None: none fits, none are known, or no peak is.
         users, users_max: At close and at most; None: not known.
@@ -137,6 +138,9 @@ class TenantUsage:
         synchronised: Whether the agent's clock was; None: not known.
         unclassified: Legs that no rule knows and that count in no level.
         proof: The record; None: MISSING.
+        capacity_history: (from when, lines; None: none) as the agent was configured, where that is not one
+            capacity all through the period, or is none although the contract states one. (): it is
+            `recorded_capacity`, else `capacity`.
     """
 
     agent: str
@@ -169,6 +173,17 @@ class TenantUsage:
     synchronised: bool | None = None
     unclassified: int | None = None
     proof: Proof | None = None
+    capacity_history: tuple[tuple[Instant, int | None], ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether the figures are the whole period's: a final, or a correction of one."""
+        return self.state in (State.FINAL, State.CORRECTED)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether something may have happened that was not seen: a gap, sampling, nothing at all."""
+        return bool(self.gaps) or self.peak is None or self.peak.lower_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +200,10 @@ class Heap:
             the highest sum of minute maxima (of the peaks where a series is missing); None: no peak is known.
         peak_unknown: Of how many tenants no peak is known.
         inbound, outbound, unknown: The sums of what is known.
+        capacity_unknown: Of how many tenants nothing tells whether a capacity was agreed.
+        peak_unsure: Of how many tenants a peak is known, but not all of the period was seen (a gap, sampling,
+            no final): if any, `peak.at_most` bounds what was seen, not what was.
+        traffic_unsure: Of how many tenants the traffic is not known whole: no final, or nothing was seen.
     """
 
     tenants: int
@@ -198,6 +217,9 @@ class Heap:
     inbound: Traffic
     outbound: Traffic
     unknown: Traffic
+    capacity_unknown: int = 0
+    peak_unsure: int = 0
+    traffic_unsure: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,4 +300,4 @@ class Report:
     @property
     def missing(self) -> tuple[TenantUsage, ...]:
         """The tenants without a final."""
-        return tuple(one for one in self.tenants if one.state in (State.OPEN, State.MISSING))
+        return tuple(one for one in self.tenants if not one.final)

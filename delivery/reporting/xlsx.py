@@ -186,6 +186,7 @@ def _heap_columns(first: str, words: Wording) -> list[_Cell]:
         "peak.at_least",
         "peak.at_most",
         "peak_unknown",
+        "peak_unsure",
     )
     return [
         _Cell(first, "text", 30),
@@ -207,8 +208,9 @@ def _heap_row(heap: Heap, words: Wording) -> list[Any]:
         heap.users_unknown,
         heap.capacity,
         None if heap.peak is None else heap.peak.at_least,
-        None if heap.peak is None else heap.peak.at_most,
+        None if heap.peak is None or heap.peak_unknown or heap.peak_unsure else heap.peak.at_most,
         heap.peak_unknown,
+        heap.peak_unsure,
         peak_range(heap, words),
         *(None if seconds is None else seconds * 1000 for seconds in ways),
     ]

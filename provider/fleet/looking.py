@@ -23,7 +23,7 @@ INTERVAL_MS: Final = HOUR_MS
 CONTRADICTED_MS: Final = 7 * DAY_MS
 #: So long an agent whose keys were all withdrawn is missed; then it is taken for gone.
 MISSED_MS: Final = 35 * DAY_MS
-#: So long after its period a final still says how things are, if nothing newer came.
+#: So long after its period a statement, final or interim, still says how things are, if nothing newer came.
 FRESH_MS: Final = DAY_MS
 #: A record can't be from the future: how far the clocks of both sides may differ.
 AHEAD_MS: Final = 2 * MINUTE_MS
@@ -96,6 +96,11 @@ def _gone(sight: Sight, now: Instant) -> bool:
     return not _good(sight, now) and now - last > MISSED_MS
 
 
+def _fresh(stated: Statement, now: Instant) -> bool:
+    """Whether a statement is of the present: one of a month long past is what a tenant that left leaves behind."""
+    return now - stated.period_end <= FRESH_MS
+
+
 def _of(sight: Sight, limits: Limits, wanted: Version | None, now: Instant) -> Iterator[Finding]:
     yield from _contradictions(sight, now)
     yield from _keys(sight, limits, now)
@@ -105,7 +110,7 @@ def _of(sight: Sight, limits: Limits, wanted: Version | None, now: Instant) -> I
         yield from _clock(sight.agent, sight.newest)
         yield from _old(sight.agent, sight.newest, wanted)
     for stated in sight.statements:
-        if stated.interim or now - stated.period_end <= FRESH_MS:
+        if _fresh(stated, now):
             yield from _figures(sight.agent, stated, limits)
 
 
@@ -141,7 +146,8 @@ def _silence(sight: Sight, limits: Limits, now: Instant) -> Iterator[Finding]:
     """An agent that sends nothing, and tenants that it sends nothing about.
 
     What counts is when something came: an agent that catches up is not silent. A tenant
-    whose newest statement is a final may have been taken out of the configuration.
+    whose newest statement is a final may have been taken out of the configuration; so has
+    one whose period is long over: its final is missing, and the month says so.
     """
     stated = [one.next_by - one.as_of for one in sight.statements if one.next_by is not None]
     interval = max((ms for ms in stated if ms > 0), default=INTERVAL_MS)
@@ -152,7 +158,7 @@ def _silence(sight: Sight, limits: Limits, now: Instant) -> Iterator[Finding]:
             figures["heard_at"] = sight.heard_at
         yield Finding(Key(Kind.SILENT, sight.agent), "", last, now - last, figures)
     for one in sight.statements:
-        if one.interim and now - one.taken_at > limits.intervals * interval:
+        if one.interim and _fresh(one, now) and now - one.taken_at > limits.intervals * interval:
             yield Finding(
                 Key(Kind.UNREPORTED, sight.agent, one.tenant),
                 one.name,

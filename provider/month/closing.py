@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from delivery.reporting.usage import Difference, Heap, Report
 from meter.model import Instant
-from provider.closings import Closing, Closings
+from provider.closings import Closing, Closings, Letter, Revision
 from provider.month import reports
 from provider.month.differences import differences, named
 from provider.month.figuring import heap
@@ -43,7 +43,13 @@ class Closed:
     new: bool
 
 
-async def close(shelf: Shelf, span: Span, provider: Member, now: Instant) -> Closed:
+async def close(
+    shelf: Shelf,
+    span: Span,
+    provider: Member,
+    now: Instant,
+    tell: Callable[[Reports], Sequence[Letter]] = lambda _: (),
+) -> Closed:
     """Close a period, or close it again: make a new revision if anything is stated otherwise than in the newest.
 
     Args:
@@ -51,9 +57,10 @@ async def close(shelf: Shelf, span: Span, provider: Member, now: Instant) -> Clo
         span: The period.
         provider: The provider himself: name, language and brand of the whole report.
         now: The present instant.
+        tell: Returns what has to leave with a new revision.
 
     Raises:
-        NotClosable: The period has not ended, or nobody belongs to it.
+        NotClosable: The period has not ended, nobody belongs to it, or it was closed in another zone.
     """
     name = span.period.name
     if now < span.period.end:
@@ -66,19 +73,27 @@ async def close(shelf: Shelf, span: Span, provider: Member, now: Instant) -> Clo
         if kept:
             last = await stored(shelf.closings, name, kept[-1].revision)
             newest = await opened(last)
+            _same_zone(newest, span)
             if await asyncio.to_thread(reports.same, newest, made):
                 return Closed(last, newest, new=False)
-            base = next((one for one in reversed(kept) if one.approved_at is not None), kept[-1])
+            base = approved(kept) or kept[-1]
             before = newest
             if base is not kept[-1]:
                 before = await opened(await stored(shelf.closings, name, base.revision))
             made = await asyncio.to_thread(revised, made, kept[-1].revision + 1, before)
         document = await asyncio.to_thread(reports.written, made)
+        if approved(await shelf.closings.revisions(name)) != approved(kept):
+            continue  # somebody approved one meanwhile: that is what is stated otherwise now
         sha256 = hashlib.sha256(document).hexdigest()
         closing = Closing(name, made.whole.revision, now, document, sha256)
-        if await shelf.closings.close(closing):
+        if await shelf.closings.close(closing, await asyncio.to_thread(tell, made)):
             return Closed(closing, made, new=True)
         # Somebody else closed it at the same time: look again at what there is now.
+
+
+def approved(kept: Sequence[Revision]) -> Revision | None:
+    """Return the last revision that was approved; None: none was."""
+    return next((one for one in reversed(kept) if one.approved_at is not None), None)
 
 
 async def stored(closings: Closings, period: str, revision: int | None = None) -> Closing:
@@ -119,7 +134,7 @@ def revised(made: Reports, revision: int, before: Reports) -> Reports:
     def report(now: Report) -> Report:
         was = before.of(now.partner)
         if was is None:
-            return replace(now, revision=revision)
+            return replace(now, revision=revision, compared=None, differences=())
         found = differences(was.tenants, now.tenants)
         summed = _heap_differences(now.partner or "", was.heap, now.heap)
         return replace(now, revision=revision, compared=before.whole.revision, differences=(*found, *summed))
@@ -130,6 +145,16 @@ def revised(made: Reports, revision: int, before: Reports) -> Reports:
         if one.tenants and made.of(one.partner) is None
     ]
     return Reports(report(made.whole), tuple(report(one) for one in (*made.partners, *emptied)))
+
+
+def _same_zone(newest: Reports, span: Span) -> None:
+    """Refuse to close a period again elsewhere: every bound and every partner's last day would move."""
+    zone = newest.whole.timezone
+    if zone != str(span.tz):
+        raise NotClosable(
+            f"{span.period.name} was closed in {zone}; this would close it in {span.tz}",
+            f'give the settings with --config, where [month] says timezone = "{zone}"',
+        )
 
 
 def _heap_differences(partner: str, was: Heap, now: Heap) -> Iterator[Difference]:

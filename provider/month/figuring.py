@@ -103,7 +103,7 @@ def heap(usages: Collection[TenantUsage], highest: int) -> Heap:
     users = [one.users for one in usages if one.users is not None]
     return Heap(
         tenants=len(usages),
-        missing=sum(one.state in (State.OPEN, State.MISSING) for one in usages),
+        missing=sum(not one.final for one in usages),
         users=sum(users),
         users_max=sum(one.users_max for one in usages if one.users_max is not None),
         users_unknown=len(usages) - len(users),
@@ -113,7 +113,14 @@ def heap(usages: Collection[TenantUsage], highest: int) -> Heap:
         inbound=_traffic(one.inbound for one in usages),
         outbound=_traffic(one.outbound for one in usages),
         unknown=_traffic(one.unknown for one in usages),
+        capacity_unknown=sum(one.state is State.MISSING and one.capacity is None for one in usages),
+        peak_unsure=sum(one.peak is not None and (one.unsure or not one.final) for one in usages),
+        traffic_unsure=sum(not (one.final and _told(one.inbound) and _told(one.outbound)) for one in usages),
     )
+
+
+def _told(flow: Traffic | None) -> bool:
+    return flow is not None and flow.billable_s is not None
 
 
 def _traffic(flows: Iterable[Traffic | None]) -> Traffic:

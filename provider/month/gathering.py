@@ -1,8 +1,11 @@
 """A period's reports, gathered from the books: every tenant that belongs to it, heaped by partner and customer.
 
-- A tenant belongs to a period if anything came for it, if it has a place among the partners
-  at the period's end, or if its agent was enrolled for it before that. What did not come is
-  named as missing.
+- A tenant belongs to a period if anything came for it, or if it should have: at the period's
+  end it has a place that was given from a day on; or it has one without a day and was reported
+  before; or an agent with a good key enrolled for it before. What did not come is named as
+  missing. Of a tenant whose place has ended nothing is expected.
+- A record whose bounds can't be those of the period that it names counts as not come: one
+  agent's clock must not stretch everybody's month.
 - Who is partner at the end of the period gets all of it.
 - Memory follows the partners' depth and the number of tenants, never the minutes: records
   and minute-series are read a few at a time.
@@ -12,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import structlog
 
 from delivery.reporting.reading import Contract, missing, tenant_usage
 from delivery.reporting.usage import CustomerUsage, Heap, Report, TenantUsage
@@ -29,8 +34,10 @@ from provider.month.figuring import Series, Sum, heap
 from provider.month.reports import Reports
 from provider.month.sources import Key, Shelf, Span, day_of, places, tree
 from provider.month.tree import Member, Tree
-from provider.partners import Placement
+from provider.partners import BEGINNING, Placement
 from provider.statements import SeriesRow, SummaryRow
+
+log = structlog.get_logger(__name__)
 
 #: Records, and tenants' minute-series, that are in memory at once.
 RECORDS: Final = 200
@@ -68,30 +75,64 @@ async def gather(shelf: Shelf, span: Span, provider: Member, made_at: Instant) -
 
 async def _usages(books: Books, span: Span, placed: Mapping[Key, Placement]) -> list[TenantUsage]:
     """Return what is known of every tenant of a period."""
-    rows = await books.summaries(period=span.period.name)
+    rows = await counted(books, span)
     found: list[TenantUsage] = []
     for part in _parts(rows, RECORDS):
         tokens = await books.signed([(row.agent, row.sha256) for row in part])
         found += await asyncio.to_thread(_read, part, tokens, placed)
     known = {(one.agent, one.tenant) for one in found}
-    for key in sorted({*placed, *await _enrolled(books, span.period.end)} - known):
-        found.append(_missing(await _last_told(books, key), span, placed.get(key)))
+    for one in await expected(books, span, placed, known):
+        found.append(_missing(one, span, placed.get((one.agent, one.tenant))))
     return found
 
 
-async def _enrolled(books: Books, before: Instant) -> list[Key]:
-    """Return the tenants of every agent that was enrolled before an instant and has a key that is good."""
-    return [
+async def counted(books: Books, span: Span) -> list[SummaryRow]:
+    """Return the newest statement of each tenant for a period, without those whose bounds can't be the period's."""
+    rows = []
+    for row in await books.summaries(period=span.period.name):
+        if span.holds(row.start, row.end):
+            rows.append(row)
+        else:
+            log.warning("month.bounds_refused", agent=row.agent, tenant=row.tenant, record=row.id)
+    return rows
+
+
+async def expected(
+    books: Books, span: Span, placed: Mapping[Key, Placement], came: Collection[Key]
+) -> list[Expected]:
+    """Return the tenants of which something should have come for a period and did not, by agent and tenant.
+
+    Args:
+        books: What agents reported.
+        span: The period.
+        placed: Where tenants hang at its end (`places`).
+        came: The tenants of which something came.
+    """
+    enrolled = await _enrolled(books, span.period.end)
+    lacking = []
+    for key in sorted({*placed, *enrolled}.difference(came)):
+        place = placed.get(key)
+        if place is not None and place.ended:
+            continue
+        told = await books.summaries(agent=key[0], tenant=key[1])
+        dated = place is not None and place.since != BEGINNING
+        if dated or key in enrolled or any(row.start < span.period.end for row in told):
+            lacking.append(_last_told(key, told))
+    return lacking
+
+
+async def _enrolled(books: Books, before: Instant) -> set[Key]:
+    """Return the tenants for which an agent enrolled before an instant, and still may report with a good key."""
+    return {
         (agent.agent, tenant)
         for agent in await books.agents()
-        if (agent.enrolled_at or 0) < before
-        and any(state is not KeyState.WITHDRAWN for _, state in agent.keys)
-        for tenant in agent.tenants
-    ]
+        if any(state is not KeyState.WITHDRAWN for _, state in agent.keys)
+        for tenant, since in agent.since
+        if since < before and tenant in agent.tenants
+    }
 
 
-async def _last_told(books: Books, key: Key) -> Expected:
-    told = await books.summaries(agent=key[0], tenant=key[1])
+def _last_told(key: Key, told: Sequence[SummaryRow]) -> Expected:
     last = max(told, key=lambda row: row.start, default=None)
     return Expected(*key, last.name, last.timezone) if last else Expected(*key)
 

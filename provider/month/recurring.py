@@ -2,8 +2,10 @@
 
 - On the day that the settings name, and at every start and every day after it, each month
   that is over and not closed yet is closed.
-- Every day what was closed is looked at again: a late final, a correction or a change
-  among the partners makes a further revision, which waits for approval like the first.
+- Every day what was closed is looked at again, in the zone in which it was closed: a late
+  final, a correction or a change among the partners makes a further revision, which waits
+  for approval like the first.
+- Whoever approves is told of what waits for him, by mail, once for each revision.
 - Of several processes that share the books one does the work; done twice it changes nothing.
 """
 
@@ -18,13 +20,18 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from delivery.reporting.usage import TenantUsage
 from meter.model import Instant
 from meter.periods import DAY_MS, MINUTE_MS, moment
+from provider.closings import Letter
 from provider.month.closing import Closed, NotClosable, close, opened, stored
-from provider.month.mailing import Addressees, approve
+from provider.month.gathering import counted, expected
+from provider.month.mailing import Addressees, approve, asked
 from provider.month.reports import Reports
-from provider.month.sources import Shelf, Span, places, span
+from provider.month.sources import Shelf, Span, day_of, places, span, tree
 from provider.month.tree import Member
+from provider.partners import Placement
+from provider.statements import SummaryRow
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +94,7 @@ class Months:
             made: list[Closed] = []
             for name in fresh:
                 with contextlib.suppress(NotClosable):  # before the first agent
-                    made.append(await self._close(name, now))
+                    made.append(await self._close(span(name, self._rhythm.tz), now))
             for name in closed:
                 made += await self._again(name, now, fully=name == closed[-1])
         finally:
@@ -95,24 +102,29 @@ class Months:
         self._turn = turn
         return [one for one in made if one.new]
 
-    async def _close(self, name: str, now: Instant) -> Closed:
-        closed = await close(self._shelf, span(name, self._rhythm.tz), self._rhythm.provider, now)
+    async def _close(self, of: Span, now: Instant) -> Closed:
+        name, today = of.period.name, day_of(now, self._rhythm.tz)
+        to = self._rhythm.addressees(today)
+
+        def ask(made: Reports) -> Sequence[Letter]:
+            return () if to is None or self._rhythm.approved else asked(made.whole, to)
+
+        closed = await close(self._shelf, of, self._rhythm.provider, now, ask)
         if closed.new:
             lacking = len(closed.reports.whole.missing)
             log.info("month.closed", period=name, revision=closed.closing.revision, missing=lacking)
         if self._rhythm.approved and closed.closing.approved_at is None:
-            today = moment(now, self._rhythm.tz).date().isoformat()
-            await approve(self._shelf, name, self._rhythm.addressees(today), by=ITSELF, now=now)
+            await approve(self._shelf, name, to, by=ITSELF, now=now)
         return closed
 
     async def _again(self, name: str, now: Instant, *, fully: bool) -> list[Closed]:
         """Look again at a period that was closed; `fully`: also for what only moves the bounds of a heap."""
-        of = span(name, self._rhythm.tz)
-        if of.period.end < now - LATE_MS:
+        if span(name, self._rhythm.tz).period.end < now - LATE_MS:
             return []
         newest = await opened(await stored(self._shelf.closings, name))
+        of = span(name, ZoneInfo(newest.whole.timezone))
         if fully or await outdated(self._shelf, of, newest):
-            return [await self._close(name, now)]
+            return [await self._close(of, now)]
         return []
 
 
@@ -139,15 +151,36 @@ def due(local: datetime, close_on: int, at: time, closed: Iterable[str]) -> list
 
 
 async def outdated(shelf: Shelf, of: Span, newest: Reports) -> bool:
-    """Whether records came, or places were changed, since a revision was made."""
+    """Whether records came, or places, contracts or the partners' tree were changed, since a revision was made."""
     said = {(one.agent, one.tenant): one for one in newest.whole.tenants}
-    rows = {(row.agent, row.tenant): row.sha256 for row in await shelf.books.summaries(period=of.period.name)}
-    if rows != {key: one.proof.sha256 for key, one in said.items() if one.proof is not None}:
-        return True
+    rows = {(row.agent, row.tenant): row for row in await counted(shelf.books, of)}
     placed = await places(shelf, of)
-    return any(
-        (place.partner, place.customer) != (said[key].partner, said[key].customer)
-        or place.capacity not in (None, said[key].capacity)
-        for key, place in placed.items()
-        if key in said
-    )
+    lacking = {(one.agent, one.tenant) for one in await expected(shelf.books, of, placed, rows)}
+    if said.keys() != rows.keys() | lacking:
+        return True
+    if any(
+        _terms(placed.get(key, Placement(*key)), rows.get(key)) != _stated(one) for key, one in said.items()
+    ):
+        return True
+    now = await tree(shelf, of, of.last_day)
+    under = {
+        (above, below)
+        for partner in {one.partner for one in said.values()}
+        for below in now.above(partner)
+        for above in now.above(below)
+    }
+    return under != {(report.partner, id_) for report in newest.partners for id_, _, _ in report.partners}
+
+
+def _terms(place: Placement, row: SummaryRow | None) -> tuple[object, ...]:
+    """Return on what a tenant's figures rest by now; no row: nothing came."""
+    recorded = (None, "channels", None) if row is None else (row.sha256, row.basis, row.capacity)
+    sha256, basis, capacity = recorded
+    capacity = capacity if place.capacity is None else place.capacity
+    return sha256, place.partner, place.customer, place.basis or basis, capacity, place.packages
+
+
+def _stated(one: TenantUsage) -> tuple[object, ...]:
+    """Return on what a tenant's figures rest in a revision."""
+    sha256 = None if one.proof is None else one.proof.sha256
+    return sha256, one.partner, one.customer, one.basis, one.capacity, one.packages

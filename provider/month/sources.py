@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 from zoneinfo import ZoneInfo
 
 from meter.model import Instant
-from meter.periods import KINDS, Kind, Period, moment, named
+from meter.periods import DAY_MS, KINDS, Kind, Period, moment, named
 from provider.books import Books
 from provider.closings import Closings
 from provider.month.tree import Member, Tree
@@ -15,6 +15,10 @@ from provider.partners import Partners, Placement, in_force
 
 #: An agent, and a tenant's id there: the key of a tenant.
 Key: TypeAlias = tuple[str, str]
+
+
+#: A period of one name lies within so much of that of another zone, whatever the zones.
+ZONES_MS: Final = 2 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,14 @@ class Span:
     def last_day(self) -> str:
         """The local day on which it ends, as `2026-11-30`: who is partner then gets it."""
         return day_of(self.period.end - 1, self.tz)
+
+    def holds(self, start: Instant, end: Instant) -> bool:
+        """Whether a record's bounds can be those of the period: no zone is further than two days from another.
+
+        It may begin later: an agent that changed what its periods are begins where the last one ended.
+        """
+        within = self.period.start - ZONES_MS <= start < end
+        return within and abs(end - self.period.end) <= ZONES_MS
 
 
 def span(name: str, tz: ZoneInfo) -> Span:

@@ -104,7 +104,8 @@ def _partner_row(one: Partner) -> dict[str, object]:
 def _placement(row: AnyRow) -> Placement:
     packages = tuple(json.loads(row.packages))
     return Placement(
-        row.agent, row.tenant, row.since, row.partner, row.customer, row.capacity, packages, row.basis
+        *(row.agent, row.tenant, row.since, row.partner, row.customer, row.capacity, packages, row.basis),
+        ended=bool(row.ended),
     )
 
 
@@ -118,4 +119,5 @@ def _placement_row(one: Placement) -> dict[str, object]:
         "capacity": one.capacity,
         "packages": json.dumps(one.packages),
         "basis": one.basis,
+        "ended": int(one.ended),
     }

@@ -6,9 +6,11 @@ Rules of this file:
 - SQLite: WAL, `synchronous=FULL`, and a writing transaction begins IMMEDIATE. That takes
   the write lock before anything is read, so a second process (`import` beside `serve`)
   waits instead of judging by what is about to change.
-- PostgreSQL: READ COMMITTED; who changes what belongs to an agent locks the agent's row
-  first (`SELECT … FOR UPDATE`, which SQLite leaves out as it needs none). Locks are taken
-  in the order of ids, so that two processes never wait for each other.
+- PostgreSQL: writing is READ COMMITTED; who changes what belongs to an agent locks the
+  agent's row first (`SELECT … FOR UPDATE`, which SQLite leaves out as it needs none). Locks
+  are taken in the order of ids, so that two processes never wait for each other.
+- A read is one state of the books, however many statements it has: `audit` beside `serve`
+  must not see a record without the end of its chain. On PostgreSQL that is REPEATABLE READ.
 - The tables are made and brought up to date at opening (`provider.storage.migrating`).
 """
 
@@ -59,6 +61,10 @@ class Store:
     def __init__(self, engine: Engine, writer: Executor, readers: Executor) -> None:
         self._engine = engine
         self._reading = engine.execution_options(reading=True)
+        if engine.dialect.name == "postgresql":  # SQLite's transactions see one state anyway
+            self._reading = self._reading.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
         self._writer = writer
         self._readers = readers
 

@@ -131,9 +131,7 @@ def _about(connection: Connection, arrivals: list[Arrival]) -> dict[str, dict[st
     for arrival in arrivals:
         record = arrival.record
         if isinstance(record, KeyChange):
-            new_key = signature.public_key(record.data.new_key.model_dump())
-            fresh = enrolling.known(connection, new_key.thumbprint) is None
-            about[arrival.agent] = {"new_key_known": not fresh}
+            about[arrival.agent] = {"new_key_known": _known(connection, record)}
         elif isinstance(record, UsageSummary) and record.data.kind != "interim":
             closed.append((arrival.agent, record))
     of = [(agent, record.data.tenant.id, record.data.period.name) for agent, record in closed]
@@ -156,6 +154,15 @@ def _about(connection: Connection, arrivals: list[Arrival]) -> dict[str, dict[st
             "replaces_refused": replaces is not None and _refused(connection, agent, replaces.sha256),
         }
     return about
+
+
+def _known(connection: Connection, record: KeyChange) -> bool:
+    """Say whether the key that a record brings in is in the books. What is no key is not: judging refuses it."""
+    try:
+        new_key = signature.public_key(record.data.new_key.model_dump())
+    except signature.Unverified:
+        return False
+    return enrolling.known(connection, new_key.thumbprint) is not None
 
 
 def _refused(connection: Connection, agent: str, sha256: str) -> bool:

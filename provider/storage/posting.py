@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, insert, or_, select, update
+from sqlalchemy.sql.functions import max as highest
 
 from meter.model import Instant
 from provider.closings import Claimed, Closing, Letter, LetterRow, Revision
@@ -51,21 +53,36 @@ class StoredPost:
     def __init__(self, database: Store) -> None:
         self._database = database
 
-    async def claim(self, now: Instant, *, most: int = 20, lease_ms: int = 120_000) -> Sequence[Claimed]:
+    async def claim(
+        self,
+        now: Instant,
+        *,
+        most: int = 20,
+        to_one: int | None = None,
+        held: Sequence[str] = (),
+        lease_ms: int = 120_000,
+    ) -> Sequence[Claimed]:
         """See `Post.claim`."""
-        return await self._database.write(_claim, now, most, lease_ms)
+        return await self._database.write(_claim, now, most, to_one, held, lease_ms)
 
     async def delivered(self, letter: str, at: Instant) -> None:
         """See `Post.delivered`."""
-        await self._settle(letter, state="delivered", body=None, target="", settled_at=at, said=None)
+        # Also one that another process parked meanwhile: the other side has it.
+        undelivered = mails.c.state != "delivered"
+        settled: dict[str, object] = {"state": "delivered", "settled_at": at, "said": None}
+        await self._settle(letter, undelivered, body=None, target="", **settled)
 
     async def again(self, letter: str, due_at: Instant, said: str) -> None:
         """See `Post.again`."""
-        await self._settle(letter, due_at=due_at, said=said)
+        await self._settle(letter, mails.c.state == "waiting", due_at=due_at, said=said)
 
     async def park(self, letter: str, at: Instant, said: str) -> None:
         """See `Post.park`."""
-        await self._settle(letter, state="parked", settled_at=at, said=said)
+        await self._settle(letter, mails.c.state == "waiting", state="parked", settled_at=at, said=said)
+
+    async def write(self, letters: Sequence[Letter], at: Instant) -> None:
+        """See `Post.write`."""
+        await self._database.write(post, letters, at)
 
     async def retry(self, now: Instant) -> int:
         """See `Post.retry`."""
@@ -75,11 +92,12 @@ class StoredPost:
         """See `Post.letters`."""
         return await self._database.read(_letters, settled_since)
 
-    async def _settle(self, letter: str, **values: object) -> None:
+    async def _settle(self, letter: str, still: ColumnElement[bool], **values: object) -> None:
+        """Write what became of a letter, unless another process, whose claim came later, settled it already."""
+
         def settle(connection: Connection) -> None:
-            connection.execute(
-                update(mails).where(mails.c.id == letter).values(attempts=mails.c.attempts + 1, **values)
-            )
+            one = update(mails).where(mails.c.id == letter, still)
+            connection.execute(one.values(attempts=mails.c.attempts + 1, **values))
 
         await self._database.write(settle)
 
@@ -109,7 +127,9 @@ def _approve(
     connection: Connection, period: str, revision: int, at: Instant, by: str, letters: Sequence[Letter]
 ) -> bool:
     _lock(connection)
+    newest = select(highest(closings.c.revision)).where(closings.c.period == period).scalar_subquery()
     draft = (closings.c.period == period) & (closings.c.revision == revision) & (closings.c.state == "draft")
+    draft &= closings.c.revision == newest
     released = update(closings).where(draft).values(state="approved", approved_at=at, approved_by=by)
     if connection.execute(released).rowcount == 0:
         return False
@@ -184,8 +204,12 @@ def post(connection: Connection, letters: Sequence[Letter], at: Instant) -> None
         connection.execute(insert(mails), fresh)
 
 
-def _claim(connection: Connection, now: Instant, most: int, lease_ms: int) -> Sequence[Claimed]:
-    due = (mails.c.state == "waiting") & (mails.c.due_at <= now)
+def _claim(
+    connection: Connection, now: Instant, most: int, to_one: int | None, held: Sequence[str], lease_ms: int
+) -> Sequence[Claimed]:
+    due = (mails.c.state == "waiting") & (mails.c.due_at <= now) & mails.c.body.is_not(None)
+    if to_one is not None:
+        due &= mails.c.id.in_(_first(due, to_one, Counter(held)))
     rows = connection.execute(
         select(mails)
         .where(due)
@@ -201,8 +225,17 @@ def _claim(connection: Connection, now: Instant, most: int, lease_ms: int) -> Se
     ]
 
 
+def _first(due: ColumnElement[bool], to_one: int, held: Counter[str]) -> Select[tuple[str]]:
+    """Ask for the ids of the first so many to each address, less those that are held."""
+    by = (mails.c.due_at, mails.c.id)
+    number = func.row_number().over(partition_by=mails.c.target, order_by=by).label("number")
+    listed = select(mails.c.id, mails.c.target, number).where(due).subquery()
+    away = case(held, value=listed.c.target, else_=0) if held else 0
+    return select(listed.c.id).where(listed.c.number + away <= to_one)
+
+
 def _retry(connection: Connection, now: Instant) -> int:
-    parked = update(mails).where(mails.c.state == "parked")
+    parked = update(mails).where(mails.c.state == "parked", mails.c.body.is_not(None))
     return connection.execute(parked.values(state="waiting", attempts=0, due_at=now)).rowcount
 
 

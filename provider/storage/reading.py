@@ -9,7 +9,6 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, true
 from sqlalchemy.sql.functions import count
 from sqlalchemy.sql.functions import max as highest
-from sqlalchemy.sql.functions import min as lowest
 
 from meter.model import Instant
 from provider.statements import AgentRow, Head, KeyState, RecordRow, SeriesRow, SummaryRow
@@ -38,8 +37,7 @@ def all_agents(connection: Connection) -> Sequence[AgentRow]:
         if key.ends_at is not None:
             ends.setdefault(key.agent, []).append((key.thumbprint, key.ends_at))
     heads, gone = _heads(connection), missing(connection)
-    used = select(invitations.c.agent, lowest(invitations.c.used_at)).group_by(invitations.c.agent)
-    first: dict[str, Instant | None] = {agent: at for agent, at in connection.execute(used)}  # noqa: C416  # rows are no pairs to dict
+    since = _enrolled(connection)
     found = connection.execute(
         select(
             agents.c.id,
@@ -62,11 +60,24 @@ def all_agents(connection: Connection) -> Sequence[AgentRow]:
             counted=row.counted,
             refused=row.refused,
             taken_at=row.taken_at,
-            enrolled_at=first.get(row.id),
+            enrolled_at=min(since.get(row.id, {}).values(), default=None),
             ends=tuple(ends.get(row.id, ())),
+            since=tuple(since.get(row.id, {}).items()),
         )
         for row in found
     ]
+
+
+def _enrolled(connection: Connection) -> Mapping[str, Mapping[str, Instant]]:
+    """Return when an invitation was used first, by the agent that it is for and each tenant that it names."""
+    used = select(invitations.c.agent, invitations.c.tenants, invitations.c.used_at)
+    found: dict[str, dict[str, Instant]] = {}
+    asked = used.where(invitations.c.used_at.is_not(None)).order_by(invitations.c.used_at)
+    for row in connection.execute(asked):
+        tenants = found.setdefault(row.agent, {})
+        for tenant in json.loads(row.tenants):
+            tenants.setdefault(tenant, row.used_at)
+    return found
 
 
 def missing(connection: Connection, agent: str | None = None) -> Mapping[str, list[tuple[str, int, int]]]:

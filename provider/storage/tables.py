@@ -232,6 +232,7 @@ placements: Final = Table(
     _number("capacity", null=True),
     _text("packages"),  # JSON array
     _text("basis", null=True),
+    Column("ended", NUMBER, nullable=False, server_default="0"),  # 1: no longer there from that day on
     sqlite_strict=True,
 )
 

@@ -37,7 +37,7 @@ def type_(tmp_path: Path) -> Type:
 
 @pytest.fixture
 def close(tmp_path: Path) -> Callable[..., None]:
-    """Keep a revision of November with some tenants; `north` has a report of his own ones."""
+    """Keep a revision of November with some tenants; partners have a report of their own ones."""
 
     def closed(*tenants: TenantUsage, revision: int = 1, approved: bool = True) -> None:
         asyncio.run(_keep(tmp_path, report(*tenants, revision=revision), approved=approved))
@@ -46,9 +46,9 @@ def close(tmp_path: Path) -> Callable[..., None]:
 
 
 async def _keep(folder: Path, whole: Report, *, approved: bool) -> None:
-    of_north = [one for one in whole.tenants if one.partner == "north"]
-    north = replace(whole, partner="north", name="North", tenants=tuple(of_north))
-    document = written(Reports(whole, (north,)))
+    own = {id_: tuple(one for one in whole.tenants if one.partner == id_) for id_ in ("north", "south")}
+    reports = [replace(whole, partner=id_, name=id_, tenants=tenants) for id_, tenants in own.items()]
+    document = written(Reports(whole, tuple(one for one in reports if one.tenants)))
     sha256 = hashlib.sha256(document).hexdigest()
     async with open_storage(folder) as storage:
         assert await storage.closings.close(Closing("2026-11", whole.revision, END, document, sha256))
@@ -145,6 +145,26 @@ def test_a_partner_gets_his_own(type_: Type, close: Callable[..., None]) -> None
     assert (done.exit_code, done.stderr) == (0, "")
     assert {one["data"]["tenant"] for one in told(done)} == {"acme"}
     assert (nobody.exit_code, "west has no tenants in 2026-11" in nobody.stderr) == (1, True)
+
+
+def test_a_tenant_that_moved_is_his_who_has_it_now(type_: Type, close: Callable[..., None]) -> None:
+    """A tenant that a revision gives to another partner is taken back from the one, whole, and the other learns nothing of before."""
+    close(usage("acme"))
+    before = type_("export", "2026-11", "--format", "cloudevents", "--partner", "north")
+    close(usage("acme", partner="south", customer="S-9"), revision=2)
+
+    north = type_("export", "2026-11", "--format", "cloudevents", "--partner", "north")
+    south = type_("export", "2026-11", "--format", "cloudevents", "--partner", "south")
+
+    assert north.stdout.startswith(before.stdout)
+    assert [one["id"].endswith("/2/withdrawn") for one in told(north)[len(METERS) :]] == [True] * len(METERS)
+    assert all(one["subject"] == "C-acme" for one in told(north))
+    assert sum(one["data"]["difference"] for one in told(north)) == 0
+    assert {(one["subject"], one["data"]["partner"]) for one in told(south)} == {("S-9", "south")}
+    assert [one["data"]["difference"] for one in told(south)] == [
+        one["data"]["value"] for one in told(before)
+    ]
+    assert {one["data"]["replaces"] for one in told(south)} == {None}
 
 
 def test_the_csv_has_a_line_per_tenant(type_: Type, close: Callable[..., None]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from delivery.reporting.usage import Peak, Report, State, Traffic
 from meter.periods import iso
-from provider.exporting import METERS, cloudevent, events, lines, unsaid
+from provider.exporting import METERS, Event, cloudevent, events, lines, unsaid
 from tests.exports.months import END, START, missing, report, usage
 
 
@@ -136,14 +136,48 @@ def test_a_figure_of_the_wrong_customer_is_taken_back() -> None:
     assert max(Counter(one["id"] for one in told).values()) == 1
 
 
-def test_a_partner_gets_the_events_of_his_own_tenants() -> None:
-    """Events of some tenants are those that the whole export has for them."""
-    whole = report(usage("acme"), usage("globex"))
+def sums(told: list[Event]) -> dict[tuple[str | None, str, str], int]:
+    """Add the differences up by partner, customer and meter."""
+    found: Counter[tuple[str | None, str, str]] = Counter()
+    for one in told:
+        found[one.usage.partner, one.subject, one.meter] += one.difference
+    return dict(found)
 
-    own = events([whole], only={("ams-01", "globex")})
 
-    assert own == [event for event in events([whole]) if event.usage.tenant == "globex"]
-    assert len(own) == len(METERS)
+def test_a_figure_that_is_not_known_any_more_is_taken_back() -> None:
+    """A capacity that is cancelled takes back the overrun that was said: nothing of it is left to bill."""
+    told = events([report(usage("acme")), report(usage("acme", capacity=None, over=None), revision=2)])
+
+    assert (told[-1].id, told[-1].value) == ("ams-01/acme/2026-11/overrun_ms/2/withdrawn", 0)
+    assert told[-1].replaces == "ams-01/acme/2026-11/overrun_ms/1"
+    assert sums(told)["north", "C-acme", "overrun_ms"] == 0
+    assert sums(told)["north", "C-acme", "peak"] == 17
+
+
+def test_what_was_taken_back_may_come_again() -> None:
+    """A figure that is known again after it was taken back is said anew, whole, and replaces nothing."""
+    whole = usage("acme")
+    told = events([report(whole), report(replace(whole, users=None), revision=2), report(whole, revision=3)])
+
+    last = told[-1]
+    assert (last.id, last.difference, last.replaces) == ("ams-01/acme/2026-11/users_at_close/3", 42, None)
+
+
+def test_a_tenant_that_left_a_report_is_taken_back() -> None:
+    """A tenant that a partner's own report does not hold any more leaves nothing behind in his export."""
+    told = events([report(usage("acme"), usage("globex")), report(usage("globex"), revision=2)])
+
+    assert {amount for (_, who, _), amount in sums(told).items() if who == "C-acme"} == {0}
+    assert sums(told)["north", "C-globex", "peak"] == 17
+
+
+def test_a_tenant_of_another_partner_is_moved() -> None:
+    """A tenant that moves to another partner under the same number moves with every figure, also in the whole export."""
+    told = events([report(usage("acme")), report(usage("acme", partner="south"), revision=2)])
+
+    for meter in METERS:
+        assert sums(told)["north", "C-acme", meter.name] == 0
+        assert sums(told)["south", "C-acme", meter.name] == meter.read(usage("acme"))
 
 
 figures = st.none() | st.integers(0, 1_000)
@@ -152,7 +186,7 @@ steps = st.lists(st.tuples(figures, st.sampled_from(["C-1", "C-2", None])), min_
 
 @given(steps)
 def test_the_differences_add_up_to_the_newest_figure(history: list[tuple[int | None, str | None]]) -> None:
-    """However often a report is revised, the sum of the differences is the last figure that was known, at its customer."""
+    """However often a report is revised, the sum of the differences is what the last revision knows, at its customer."""
     revisions = [
         report(usage("acme", users=users, customer=customer), revision=number)
         for number, (users, customer) in enumerate(history, 1)
@@ -160,15 +194,9 @@ def test_the_differences_add_up_to_the_newest_figure(history: list[tuple[int | N
 
     told = [one for one in events(revisions) if one.meter == "users_at_close"]
 
-    sums: Counter[str] = Counter()
-    for one in told:
-        sums[one.subject] += one.difference
-    known = [(users, customer) for users, customer in history if users is not None]
-    left = {subject: total for subject, total in sums.items() if total}
-    if known and known[-1][0]:
-        assert left == {known[-1][1] or "ams-01/acme": known[-1][0]}
-    else:
-        assert left == {}
+    left = {who: total for (_, who, _), total in sums(told).items() if total}
+    users, customer = history[-1]
+    assert left == ({customer or "ams-01/acme": users} if users else {})
     assert len({one.id for one in told}) == len(told)
     for number, one in enumerate(told):
         assert one.replaces is None or one.replaces in {earlier.id for earlier in told[:number]}

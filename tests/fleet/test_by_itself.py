@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP
 
 from delivery.reporting import document
 from meter.periods import DAY_MS
+from meter.signature import sha256_hex
 from provider import jobs, settings
 from provider.jobs import addressees
 from provider.month.mailing import approve
@@ -36,6 +37,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, EmailMessage]] = []
+        self.asked: list[tuple[str, EmailMessage]] = []
         self.refuse = 0
 
     async def handle_DATA(self, _server, _session, envelope) -> str:  # noqa: N802 - aiosmtpd's name
@@ -45,6 +47,8 @@ class Sink:
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         if any(message.iter_attachments()):  # what is told of the fleet brings none
             self.taken += [(recipient, message) for recipient in envelope.rcpt_tos]
+        elif "approval" in message["Subject"]:
+            self.asked += [(recipient, message) for recipient in envelope.rcpt_tos]
         return "250 taken"
 
     def to(self, recipient: str) -> list[EmailMessage]:
@@ -153,7 +157,11 @@ async def test_a_month_is_closed_on_its_day_and_waits(two, written, sink) -> Non
         clock.at = THE_THIRD
         await until(lambda: revisions(storage))
         assert await revisions(storage) == [(1, None)]
+        await until(lambda: len(mails.asked) == 2)  # September's and October's: neither was approved
         assert mails.taken == []
+        whom, asking = mails.asked[-1]
+        assert whom == OPERATOR
+        assert f"pbx-meter-provider approve {PERIOD} --revision 1" in asking.get_body().get_content()
 
         mails.refuse = 1
         to = addressees(settings.load(file), "2025-11-03")
@@ -210,10 +218,12 @@ async def test_two_that_serve_close_once(two, written, sink) -> None:
     assert len(mails.taken) == 3
 
 
+@pytest.mark.timeout(300)  # a dozen processes one after the other
 async def test_by_hand(two, tmp_path: Path, database: str | None, written) -> None:
     """The commands: close says what is missing, report writes every format, approve writes the letters."""
     storage, _ = two
-    await storage.partners.change([], [Placement("gone-01", "initech", customer="7")], problems)
+    gone = Placement("gone-01", "initech", since="2025-09-15", customer="7")
+    assert await storage.partners.change([], [gone], problems) == ()
     file = written("human")
 
     code, said = await run(tmp_path, database, "close", PERIOD, config=file)
@@ -240,12 +250,32 @@ async def test_by_hand(two, tmp_path: Path, database: str | None, written) -> No
     assert (code, "globex" in said, "acme" in said) == (0, True, False), said
     code, said = await run(tmp_path, database, "approve", PERIOD, "--revision", "2", config=file)
     assert (code, "no revision" in said or "not the newest" in said) == (1, True), said
+    code, said = await run(tmp_path, database, "approve", PERIOD)
+    assert (code, "no [smtp]" in said and "--no-mail" in said) == (1, True), said
+    code, said = await run(tmp_path, database, "close", PERIOD)
+    assert (code, "was closed in Europe/Amsterdam" in said) == (1, True), said
+    words = ("statement", PERIOD, "rot-01", "globex", "--out")
+    code, said = await run(tmp_path, database, *words, str(tmp_path))
+    assert (code, said.strip()) == (0, str(tmp_path / f"statement-{PERIOD}-rot-01-globex.html")), said
+    (proof,) = [one.proof for one in report.tenants if one.tenant == "globex"]
+    page = await asyncio.to_thread(Path(said.strip()).read_text)
+    assert proof.sha256 in page
+    assert proof.kid in page
+    assert 'lang="it"' in page  # as South reads
+    code, said = await run(tmp_path, database, *words, "-", "--format", "jws")
+    assert (code, sha256_hex(said.strip())) == (0, proof.sha256)
+    code, said = await run(tmp_path, database, "statement", PERIOD, "rot-01", "acme")
+    assert (code, "acme of rot-01 is not in" in said) == (1, True), said
     code, said = await run(tmp_path, database, "approve", PERIOD, "--by", "me", config=file)
     assert (code, "3 letters" in said) == (0, True), said
     code, said = await run(tmp_path, database, "revisions", "--json", config=file)
     assert (code, '"approved_by": "me"' in said) == (0, True), said
     code, said = await run(tmp_path, database, "letters", config=file)
     assert (code, said.count("waiting")) == (0, 3), said
+    code, said = await run(
+        tmp_path, database, "letters", "--again", PERIOD, "--partner", "north", config=file
+    )
+    assert (code, said.count("waiting")) == (0, 4), said
     code, said = await run(tmp_path, database, "close", "2999-01", config=file)
     assert (code, "has not ended" in said) == (1, True), said
     code, said = await run(tmp_path, database, "close", "1999-01", config=file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 from contextlib import AsyncExitStack
@@ -16,8 +17,11 @@ from sqlalchemy import event, inspect, text
 
 from agent.upstream import Verdict
 from meter import signature
+from meter.schema import canonical_bytes
 from provider.books import Again, BooksUnusable, KeyEnded, Taken
 from provider.receiving import receive
+from provider.statements import Audit
+from provider.storage import taking
 from provider.storage.database import FILE
 from provider.storage.opening import open_storage
 from provider.storage.tables import metadata
@@ -183,6 +187,27 @@ async def test_what_breaks_spoils_nothing_beside_it(agent, another):
         assert [await one.stored() == [] for one in others] == spoilt
 
 
+async def test_what_is_no_key_hinders_nobody(another, receiver):
+    """A key change that brings in what is no key is refused with a receipt; those taken with it are counted."""
+    async with AsyncExitStack() as stack:
+        bad, well = [await stack.enter_async_context(another(f"b-{number:02}")) for number in range(2)]
+        record = json.loads(signature.unverified_payload(bad.book.change_key(bad.key), signature.TYP_RECORD))
+        record["data"]["new_key"]["x"] = (
+            "A" * 42 + "B"
+        )  # bits where none can be: no other text says the same key
+        token = signature.sign(canonical_bytes(record), bad.key, signature.TYP_RECORD)
+        given = [await heard(bad, token), await heard(well, well.book.seal())]
+
+        outcomes = await receiver.storage.database.write(taking.take, given)
+
+        assert [type(outcome) for outcome in outcomes] == [Taken, Taken]
+        assert [outcome.reason is None for outcome in outcomes] == [False, True]
+        assert await bad.stored() == [token]
+        bad.book.tokens[-1] = token
+        (verdict,) = await bad.post(bad.book.seal())
+        assert verdict.verdict is Verdict.COUNTED
+
+
 async def test_an_agents_records_wait_for_each_other(agent):
     """Records of one agent that are given at once are judged one after another, each after the one before was written."""
     tokens = agent.book.sealed(*["acme"] * 12)
@@ -193,6 +218,33 @@ async def test_an_agents_records_wait_for_each_other(agent):
 
     assert {type(ruling) for ruling in rulings} == {Taken}
     assert await agent.stored() == tokens
+
+
+async def test_a_read_is_one_state_of_the_books(agent, tmp_path, database):
+    """Whoever reads sees the books as they were at one instant, whatever other processes write meanwhile."""
+    tokens = agent.book.sealed("acme", "globex")
+    await agent.post(tokens[0])
+    loop = asyncio.get_running_loop()
+
+    def read(connection) -> list[tuple[int, int]]:
+        def state() -> tuple[int, int]:
+            asked = ("SELECT count(*) FROM records", "SELECT last FROM chains")
+            return tuple(connection.exec_driver_sql(one).scalar() for one in asked)
+
+        before = state()
+        asyncio.run_coroutine_threadsafe(agent.post(tokens[1]), loop).result(30)
+        return [before, state()]
+
+    async with open_storage(tmp_path, database) as other:
+        assert await other.database.read(read) == [(1, 1), (1, 1)]
+        assert await other.books.audit(agent.receiver.key.public) == Audit(1, 2, ())
+
+
+async def test_nothing_is_written_by_a_read(postgres_url, tmp_path):
+    """What would change the books in a read is refused by PostgreSQL itself."""
+    async with open_storage(tmp_path, postgres_url) as storage:
+        with pytest.raises(BooksUnusable, match="read-only"):
+            await storage.database.read(lambda db: db.exec_driver_sql("DELETE FROM marks"))
 
 
 async def test_a_failure_is_answered_as_passing(agent):

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from meter import messages, signature
@@ -121,6 +122,90 @@ def test_tenants_are_placed(typed):
     assert "1007" in typed("tenant", "list").stdout
 
 
+def test_a_tenant_that_leaves(typed):
+    """A tenant ends on a day, is there as ended from then on, and is there again when it is placed again."""
+    typed("partner", "add", "north")
+    place = ("tenant", "place", "ams-01", "acme", "--partner", "north")
+    typed(*place)
+    end = ("tenant", "end", "ams-01", "acme")
+    assert typed(*end).exit_code == 2  # it has its day
+    assert typed(*end, "--since", "2026-11-10").exit_code == 0
+    assert "ended" in typed("tenant", "list").stdout
+    assert typed(*place, "--since", "2027-02-01").exit_code == 0
+    too_early = typed(*end, "--since", "2026-12-01")
+
+    ended = {
+        day: said(typed("tenant", "list", "--json", "--on", day))[0]["ended"]
+        for day in ("2026-11-09", "2026-11-10", "2027-01-31", "2027-02-01")
+    }
+    assert list(ended.values()) == [False, True, True, False]
+    assert (too_early.exit_code, "is placed from 2027-02-01 on" in too_early.stderr) == (1, True)
+    assert {one["partner"] for one in said(typed("tenant", "list", "--json", "--every"))} == {"north"}
+
+
+def test_nobody_has_that_name(typed, tmp_path, book, database):
+    """A place for an agent or a tenant that nobody enrolled is taken with a warning; an enrolled one without."""
+    folder = tmp_path / "books"
+    folder.mkdir()
+
+    async def enrol() -> None:
+        receiver = keys.load_or_make(folder)
+        async with open_storage(folder, database) as storage:
+            line = await enrolment.invite(
+                storage.books, agent="ams-01", tenants=["acme"], url=URL, receiver=receiver, now=clock.now()
+            )
+            asks = messages.seal_enrolment(line, book.key)
+            await enrolment.enrol(asks, storage.books, audience=URL, receiver=receiver, now=clock.now())
+
+    asyncio.run(enrol())
+    file = tmp_path / "tenants.csv"
+    file.write_text("agent,tenant\nams-01,acmee\n", "utf-8")
+
+    assert typed("tenant", "place", "ams-01", "acme").stderr == ""
+    warned = [typed("tenant", "place", "ams-O1", "acme"), typed("tenant", "import", str(file))]
+    assert [one.exit_code for one in warned] == [0, 0]
+    assert "no agent ams-O1 has enrolled" in warned[0].stderr
+    assert "agent ams-01 is not enrolled for a tenant acmee" in warned[1].stderr
+
+
+def test_what_was_said_can_be_cleared(typed, tmp_path):
+    """A dash takes back what a partner or a tenant was given: addresses, looks, logo, packages, basis."""
+    logo = tmp_path / "logo.svg"
+    logo.write_text("<svg/>")
+    looks = ("brand", "colour", "sender", "reply-to", "footer", "email", "logo")
+    values = ("Nord", "#aa0011", "s@n.example", "r@n.example", "Below", "a@n.example", str(logo))
+    options = [word for look, value in zip(looks, values, strict=True) for word in (f"--{look}", value)]
+    cleared = [word for look in looks for word in (f"--{look}", "-")]
+    typed("partner", "add", "north", *options)
+    place = ("tenant", "place", "ams-01", "acme")
+    typed(*place, "--package", "8", "--basis", "calls")
+
+    assert typed("partner", "change", "north", *cleared, "--since", "2026-12-01").exit_code == 0
+    assert typed(*place, "--package", "-", "--basis", "-", "--since", "2026-12-01").exit_code == 0
+    typed("partner", "add", "plain", "--name", "north", "--since", "2026-12-01")
+
+    partners = {one["id"]: one for one in said(typed("partner", "list", "--json"))}
+    (tenant,) = said(typed("tenant", "list", "--json"))
+    assert partners["north"] == partners["plain"] | {"id": "north"}
+    assert (tenant["packages"], tenant["basis"]) == ([], None)
+    assert typed(*place, "--package", "8", "--package", "x", "--since", "2027-01-01").exit_code == 2
+
+
+def test_a_file_changes_what_it_names(typed, tmp_path):
+    """A file without a column leaves what was; one that would rewrite ever for who is known is refused, with a hint."""
+    typed("partner", "add", "north", "--email", "a@n.example")
+    typed("tenant", "place", "ams-01", "acme", "--partner", "north", "--customer", "1007", "--capacity", "16")
+    file = tmp_path / "tenants.csv"
+    file.write_text("agent,tenant,capacity\nams-01,acme,24\n", "utf-8")
+    refused = typed("tenant", "import", str(file))
+    file.write_text("agent,tenant,since,capacity\nams-01,acme,2026-12-01,24\n", "utf-8")
+    assert typed("tenant", "import", str(file)).stdout == "1 taken\n"
+
+    assert (refused.exit_code, "from which day is it so? since" in refused.stderr) == (1, True)
+    was, now = said(typed("tenant", "list", "--json", "--every"))
+    assert now == was | {"since": "2026-12-01", "capacity": 24}
+
+
 def test_files_are_taken_whole_or_not_at_all(typed, tmp_path):
     """A CSV with one wrong line changes nothing and names every one; a right one is taken, again with the same result."""
     partners, places = tmp_path / "partners.csv", tmp_path / "tenants.csv"
@@ -148,6 +233,16 @@ def test_a_file_of_another_kind(typed, tmp_path):
     result = typed("partner", "import", str(file))
 
     assert (result.exit_code, "UTF-8" in result.output) == (1, True)
+
+
+def test_logs_are_no_output(typed, capsys):
+    """What the software says for the log goes to standard error, so that standard output is what was asked for."""
+    typed("agents")
+
+    structlog.get_logger("any").warning("something.happened", period="2026-11")
+
+    said_ = capsys.readouterr()
+    assert (said_.out, json.loads(said_.err)["event"]) == ("", "something.happened")
 
 
 def test_audit_and_rebuild(typed, tmp_path, book, database):

@@ -47,13 +47,15 @@ async def test_what_is_written_is_read(partners):
     early = replace(NORTH, since="2026-01-01")
     assert (
         await partners.change(
-            [early, replace(SOUTH, since="2026-02-01")], [ACME, replace(ACME, tenant="t")], problems
+            [early, replace(SOUTH, since="2026-02-01")],
+            [ACME, replace(ACME, tenant="t", ended=True)],
+            problems,
         )
         == ()
     )
 
     assert await partners.partners() == [early, replace(SOUTH, since="2026-02-01")]
-    assert await partners.placements() == [ACME, replace(ACME, tenant="t")]
+    assert await partners.placements() == [ACME, replace(ACME, tenant="t", ended=True)]
 
 
 async def test_changes_are_added_and_kept(partners):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,8 @@ def test_every_column_is_read():
         'north,North B.V.,2026-01-01,top,nl,a@n.example b@n.example,Nord,#aa0011,s@n.example,r@n.example,"one\ntwo"\n'
     )
     places = listed.placements(
-        f"{','.join(PLACEMENT_COLUMNS)}\nams-01,acme,2026-11-01,north,1007,16,24 8 16,calls\n"
+        f"{','.join(PLACEMENT_COLUMNS)}\nams-01,acme,2026-11-01,north,1007,16,24 8 16,calls,\n"
+        "ams-01,gone,2026-11-01,,,,,,yes\n"
     )
 
     brand = Brand("Nord", "#aa0011", "s@n.example", "r@n.example", "one\ntwo")
@@ -30,6 +32,7 @@ def test_every_column_is_read():
     )
     assert places.changes == (
         Placement("ams-01", "acme", "2026-11-01", "north", "1007", 16, (8, 16, 24), "calls"),
+        Placement("ams-01", "gone", "2026-11-01", ended=True),
     )
 
 
@@ -86,6 +89,78 @@ def test_columns_that_can_not_be():
     )
 
 
+def test_a_quote_that_is_not_closed():
+    """A quote that is opened and not closed is a problem of the line that it stands on, and swallows nothing."""
+    unclosed = listed.placements('agent,tenant,capacity\nams-01,good,1\nams-01,acme,"16\nams-01,next,3\n')
+    meant_as_inches = listed.placements('agent,tenant,customer\nams-01,acme,"16" rack\nams-01,next,3\n')
+
+    assert (unclosed.changes, unclosed.problems) == (
+        (),
+        ('line 3: a quote (") is not closed, or stands where none can be',),
+    )
+    assert meant_as_inches.problems == ('line 2: a quote (") is not closed, or stands where none can be',)
+
+
+def test_a_row_of_several_lines_is_named_by_its_first():
+    """A cell may have several lines; the row's problem names the line that it begins on, also after it."""
+    found = listed.partners('id,name,footer\nx y,X,"one\ntwo"\n\nz z,Z,\n')
+
+    assert [problem.partition(":")[0] for problem in found.problems] == ["line 2", "line 5"]
+
+
+BRAND = Brand("Nord", "#aa0011", "s@n.example", "r@n.example", "one", ("image/png", b"x"))
+NORTH = Partner("north", "North", "0001-01-01", "top", "nl", ("a@n.example",), BRAND)
+ACME = Placement("ams-01", "acme", "2026-01-01", "north", "1007", 16, (8, 16), "calls")
+
+
+def test_a_column_that_is_not_there_leaves_what_was():
+    """What a file has no column for stays as it was on that day; an empty cell says what its column's text says."""
+    (partner,) = listed.partners("id,name,since\nnorth,Noord,2026-06-01\n", [NORTH]).changes
+    (place,) = listed.placements("agent,tenant,since,capacity\nams-01,acme,2026-06-01,24\n", [ACME]).changes
+    (bare,) = listed.placements("agent,tenant,since,customer\nams-01,acme,2026-06-01,\n", [ACME]).changes
+    (plain,) = listed.partners(
+        f"{','.join(PARTNER_COLUMNS)}\nnorth,North,2026-06-01,,,,,,,,\n", [NORTH]
+    ).changes
+
+    assert partner == replace(NORTH, name="Noord", since="2026-06-01")
+    assert place == replace(ACME, since="2026-06-01", capacity=24)
+    assert bare == replace(ACME, since="2026-06-01", customer=None)
+    logo = replace(Brand("North"), logo=BRAND.logo)  # no column can take it away
+    assert plain == Partner("north", "North", "2026-06-01", brand=logo)
+
+
+def test_a_name_of_his_own_goes_with_him():
+    """A partner whose reports are in his own name is renamed with them."""
+    own = replace(NORTH, brand=replace(BRAND, name="North"))
+
+    assert listed.partners("id,name,since\nnorth,Noord,2026-06-01\n", [own]).changes[0].brand.name == "Noord"
+
+
+def test_who_is_known_has_a_day():
+    """An empty since for who is known already would rewrite every month there was: it needs its day, or says nothing new."""
+    late = [replace(NORTH, since="2026-03-01")]
+    for known in ([NORTH], late):
+        assert listed.partners("id,name\nnorth,Noord\n", known).problems == (
+            "line 2: north is known already: from which day is it so? since",
+        )
+    assert listed.placements("agent,tenant,capacity\nams-01,acme,8\n", [ACME]).problems == (
+        "line 2: ams-01/acme is known already: from which day is it so? since",
+    )
+    assert listed.partners("id,name\nnorth,North\n", [NORTH]).changes == (NORTH,)
+
+
+def test_a_place_ends_and_begins_again():
+    """A line that says that a place has ended keeps where it was; a later line without that column places it again."""
+    (ended,) = listed.placements("agent,tenant,since,ended\nams-01,acme,2026-06-01,yes\n", [ACME]).changes
+    (again,) = listed.placements("agent,tenant,since\nams-01,acme,2026-09-01\n", [ACME, ended]).changes
+
+    assert ended == replace(ACME, since="2026-06-01", ended=True)
+    assert again == replace(ACME, since="2026-09-01")
+    assert listed.placements("agent,tenant,ended\nams-01,acme,soon\n").problems == (
+        "line 2: 'soon' says not whether it has ended: yes, or nothing",
+    )
+
+
 @settings(deadline=None)
 @given(st.text())
 def test_any_text_gives_changes_or_problems(text):
@@ -117,6 +192,6 @@ def test_what_is_written_is_read(places, delimiter):
     writer.writerow(PLACEMENT_COLUMNS)
     for one in places:
         packages = " ".join(map(str, one.packages))
-        writer.writerow([one.agent, one.tenant, "", "", one.customer, one.capacity, packages, one.basis])
+        writer.writerow([one.agent, one.tenant, "", "", one.customer, one.capacity, packages, one.basis, ""])
 
     assert listed.placements(file.getvalue()) == Listed(tuple(places), ())

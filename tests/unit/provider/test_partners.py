@@ -27,6 +27,15 @@ def test_the_last_change_until_then_holds():
     assert in_force(reversed(changes), "2026-11-15") == {("a", "t"): changes[1], ("a", "u"): changes[2]}
 
 
+def test_a_place_that_ended_says_so():
+    """From the day on that a place ends it is there as one that has ended, until a later change places it again."""
+    placed = Placement("a", "t", "2026-01-01", capacity=8)
+    changes = [placed, replace(placed, since="2026-06-01", ended=True), replace(placed, since="2026-09-01")]
+
+    said = [in_force(changes, day)["a", "t"].ended for day in ("2026-05-31", "2026-06-01", "2026-09-01")]
+    assert said == [False, True, False]
+
+
 @settings(deadline=None)
 @given(st.lists(DAYS, unique=True), DAYS)
 def test_what_holds_is_the_nearest_day_before(since, day):

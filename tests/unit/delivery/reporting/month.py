@@ -180,6 +180,9 @@ def heap(of: tuple[TenantUsage, ...]) -> Heap:
         inbound=traffic("inbound"),
         outbound=traffic("outbound"),
         unknown=traffic("unknown"),
+        capacity_unknown=sum(one.state is State.MISSING and one.capacity is None for one in of),
+        peak_unsure=sum(one.peak is not None and (one.unsure or not one.final) for one in of),
+        traffic_unsure=sum(not one.final or one.peak is None for one in of),
     )
 
 

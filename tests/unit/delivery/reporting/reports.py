@@ -85,7 +85,9 @@ tenants = st.builds(
 bounds = st.tuples(numbers, numbers).map(lambda two: Bounds(min(two), max(two)))
 heaps = st.builds(
     Heap,
-    **dict.fromkeys(("tenants", "missing", "users", "users_max", "users_unknown", "capacity", "peak_unknown"), numbers),
+    **dict.fromkeys(
+        ("tenants", "missing", "users", "users_max", "users_unknown", "capacity", "peak_unknown"), numbers
+    ),
     peak=st.none() | bounds,
     inbound=traffics,
     outbound=traffics,

@@ -8,6 +8,8 @@ import hashlib
 import re
 from collections import Counter
 from io import StringIO
+from typing import get_type_hints
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,18 @@ from tinyhtml5.parser import HTMLParser
 from delivery.reporting import overview as overviews
 from delivery.reporting.html import report_html
 from delivery.reporting.overview import overview
-from delivery.reporting.usage import Bounds, Brand, Difference, Report
+from delivery.reporting.usage import (
+    Bounds,
+    Brand,
+    Difference,
+    Heap,
+    Over,
+    Peak,
+    Proof,
+    Report,
+    TenantUsage,
+    Traffic,
+)
 from delivery.wording import LANGUAGES, wording
 from tests.unit.delivery.reporting.month import month, tenant
 from tests.unit.delivery.reporting.reports import reports
@@ -95,7 +108,7 @@ def test_the_figures_of_a_tenant_are_those_of_the_values():
 def test_the_heap_is_said_as_bounds():
     """The simultaneous peak is two bounds with their meaning, one figure where they meet, `≥` where a peak lacks."""
     words = wording("en")
-    heap = dataclasses.replace(month().heap, peak_unknown=0, peak=Bounds(41, 63))
+    heap = dataclasses.replace(month().heap, peak_unknown=0, peak_unsure=0, peak=Bounds(41, 63))
 
     assert overviews.peak_range(heap, words) == "41–63"  # noqa: RUF001 - the dash of ranges
     assert "at least 41, the highest single tenant; at most 63" in overviews.peak_said(heap, words)
@@ -105,6 +118,65 @@ def test_the_heap_is_said_as_bounds():
     assert overviews.peak_range(lacking, words) == "≥ 41"
     assert "Without 2 tenants" in overviews.peak_said(lacking, words)
     assert overviews.peak_range(dataclasses.replace(heap, peak=None), words) == "?"
+
+
+def test_what_was_not_seen_has_no_upper_bound():
+    """A heap with a tenant that was not seen all the time is never said to have had so many at most, or just so many."""
+    words = wording("en")
+    for peak in (Bounds(17, 17), Bounds(17, 40)):
+        unsure = dataclasses.replace(month().heap, peak_unknown=0, peak_unsure=1, peak=peak)
+
+        assert overviews.peak_range(unsure, words) == "≥ 17"
+        assert "How many at most is not known: of one tenant" in overviews.peak_said(unsure, words)
+        assert "of 3 tenants" in overviews.peak_said(dataclasses.replace(unsure, peak_unknown=2), words)
+
+
+def test_sums_that_lack_a_tenant_are_least():
+    """Users, capacity and minutes of several tenants are said as at least where one tenant's are not known."""
+    report = month("en")
+    full = dataclasses.replace(report.heap, users_unknown=0, capacity_unknown=0, traffic_unsure=0)
+    lacking = dataclasses.replace(full, users_unknown=1, capacity_unknown=2, traffic_unsure=1)
+
+    def sums(heap: Heap) -> list[bool]:
+        page = overview(dataclasses.replace(report, heap=heap, partners=(("p", "P", heap),)), wording("en"))
+        (row,) = page.partners
+        tiles = [page.tiles[at].figure for at in (1, 2, 4, 5)]
+        assert tiles == [row.users, row.capacity, row.inbound, row.outbound]
+        return [figure.startswith("≥ ") for figure in tiles]
+
+    assert sums(full) == [False] * 4
+    assert sums(lacking) == [True] * 4
+
+
+def test_a_difference_is_written_as_what_it_is():
+    """Instants are moments, and digits that are no count stand as they are: customers, partners, reasons."""
+    found = {
+        what: overviews._stated(what, value, wording("en"), ZoneInfo("Europe/Amsterdam"))
+        for what, value in [
+            ("customer", "00713"), ("partner", "1200"), ("proof.reason", "1200"), ("name", "1200"),
+            ("start", "1793487600000"), ("end", "1796079600000"), ("as_of", "1796079600000"),
+            ("peak.at", "1793487600000"), ("users", "1200"), ("heap.capacity", "1200"),
+            ("heap.inbound.billable_s", "61"), ("expected_ms", "61000"),
+        ]
+    }  # fmt: skip
+
+    assert found == {
+        "customer": "00713", "partner": "1200", "proof.reason": "1200", "name": "1200",
+        "start": "1 November 2026, 00:00", "end": "1 December 2026, 00:00", "as_of": "1 December 2026, 00:00",
+        "peak.at": "1 November 2026, 00:00", "users": "1,200", "heap.capacity": "1,200",
+        "heap.inbound.billable_s": "0:01:01", "expected_ms": "0:01:01",
+    }  # fmt: skip
+
+
+def test_every_whole_number_of_a_report_is_known_as_a_count_a_time_or_an_instant():
+    """No field of digits is left to be written as it stands, and no text is written as a number."""
+    known = overviews.COUNTS | overviews.INSTANTS
+    for kind in (TenantUsage, Heap, Peak, Over, Traffic, Proof, Bounds):
+        for name, hint in get_type_hints(kind).items():
+            number = hint in (int, int | None)
+            assert (
+                number == (name in known or name.rpartition("_")[2] in {"ms", "s"}) or name == "level_ms"
+            ), name
 
 
 def test_differences_are_stated_with_both_figures():
@@ -127,7 +199,7 @@ def test_differences_are_stated_with_both_figures():
         ("Zorggroep Eemsmond", "Peak lasted", "8120", "8121"),
         ("ams-01/gone", "State", "not final", "final"),
         ("Beltoren IT", "All together: Users at the end", "120", "135"),
-        ("Zorggroep Eemsmond", "somethingnew", "1,200", "x"),
+        ("Zorggroep Eemsmond", "somethingnew", "1200", "x"),
     )
 
 

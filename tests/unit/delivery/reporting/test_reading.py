@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivery.reporting.reading import Contract, missing, tenant_usage
+from delivery.reporting.sheet import sheet
 from delivery.reporting.usage import Over, Proof, State, TenantUsage
+from delivery.wording import wording
 from meter.periods import Period
 from meter.schema import UsageSummary, canonical_bytes, instant, validate
 
 GOLDEN = Path(__file__).parents[3] / "golden"
+NONE = {"from": "2026-10-31T23:00:00.000Z", "lines": None}
 SIGNED = {"sha256": "ab" * 32, "kid": "k" * 43}
 
 
@@ -73,6 +76,32 @@ def test_another_capacity_is_judged_by_the_time_at_each_level(capacity):
         assert said.recorded_capacity == 16
         assert said.over == Over(None if above else 0, above)
     assert said.over.ms == above
+
+
+def test_a_contract_of_an_agent_without_a_capacity():
+    """An agent that was configured without a capacity counted no overrun: that it was so is told, in the statement too."""
+    found = usage(
+        "final", Contract(4), capacity__lines=None, capacity__overruns=None, capacity__history=[NONE]
+    )
+
+    assert found.over == Over(None, 8120)
+    assert (found.recorded_capacity, found.capacity_history) == (None, ((found.start, None),))
+    assert any("none from 1 November" in note for note in sheet(found, wording("en")).notes)
+
+
+def test_a_capacity_that_changed_in_the_period():
+    """A contract's capacity counts for the whole period: overruns of a former one do not stand beside it; without a contract they do, and what was in force when is told."""
+    changed = [{**NONE, "lines": 8}, {"from": "2026-11-15T00:00:00.000Z", "lines": 24}]
+    record = {"capacity__lines": 24, "capacity__history": changed}
+
+    agreed, alone = usage("final", Contract(24), **record), usage("final", **record)
+
+    assert agreed.over == Over(0, 0)
+    assert alone.over == usage("final").over
+    assert agreed.capacity_history == alone.capacity_history
+    assert [lines for _, lines in alone.capacity_history] == [8, 24]
+    assert any("8 from" in note and "24 from" in note for note in sheet(alone, wording("en")).notes)
+    assert usage("final").capacity_history == ()
 
 
 def test_no_package_fits():

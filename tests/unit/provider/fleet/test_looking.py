@@ -151,6 +151,23 @@ def test_a_final_says_how_things_are_for_a_day():
     assert kinds(final, now=NOW + 1) == []
 
 
+def test_a_tenant_that_was_taken_out_in_mid_month_is_not_named_for_ever():
+    """An interim that no final followed says how things are until a day after its period, and nothing after that."""
+    left = replace(
+        STATED, tenant="left", period_end=NOW, taken_at=NOW - 9 * DAY_MS, peak=20, unclassified=3,
+        unseen_ms=5 * DAY_MS,
+    )  # fmt: skip
+
+    def found(now: int) -> list[Kind]:
+        heard = replace(WELL, heard_at=now, statements=(left, replace(STATED, taken_at=now, as_of=now)))
+        return kinds(heard, now=now)
+
+    assert found(NOW + DAY_MS) == [
+        Kind.UNREPORTED, Kind.OVER, Kind.COVERAGE, Kind.NEAR, Kind.UNCLASSIFIED
+    ]  # fmt: skip
+    assert found(NOW + DAY_MS + 1) == []
+
+
 def test_an_agent_out_of_service_is_not_missed_for_ever():
     """Without a good key it is named for five weeks after its last word, and then no more."""
     withdrawn = replace(WELL, keys=(replace(GOOD, state=KeyState.WITHDRAWN),))

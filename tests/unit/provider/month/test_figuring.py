@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delivery.reporting.usage import Bounds, Peak, State, TenantUsage, Traffic
+from delivery.reporting.usage import Bounds, Peak, State, TenantUsage, Traffic, Unseen
 from provider.month.figuring import Series, Sum, heap
 
 MINUTE = 60_000
@@ -118,6 +118,27 @@ def test_a_series_that_does_not_know_the_peak_is_not_believed():
     total.add(other, [Series(0, [(10, 0), (1, 5), (49, 0)])])
 
     assert heap([corrected, other], total.highest).peak == Bounds(9, 14)
+
+
+def test_what_was_not_seen_is_counted():
+    """A tenant with a gap, with sampled time or without a final is counted as not seen all the time, its traffic as not whole only without a final."""
+    whole = tenant("t", 3, at=1, inbound=Traffic(1, 2, 3), outbound=Traffic(0, 0, 0), capacity=8)
+    sampled = replace(whole, peak=replace(whole.peak, lower_bound=True))
+    gap = replace(whole, gaps=(Unseen("p", 0, MINUTE, "link_lost"),))
+    unfinished = replace(whole, state=State.OPEN)
+    agreed = TenantUsage("a", "u", "u", State.MISSING, 0, LENGTH * MINUTE, "UTC", capacity=8)
+
+    for one, unsure, traffic in [
+        (whole, 0, 0),
+        (sampled, 1, 0),
+        (gap, 1, 0),
+        (unfinished, 1, 1),
+        (agreed, 0, 1),
+    ]:
+        found = heap([one], 3)
+        assert (found.peak_unsure, found.traffic_unsure, found.capacity_unknown) == (unsure, traffic, 0)
+    assert heap([whole, sampled, gap], 9).peak_unsure == 2
+    assert heap([replace(agreed, capacity=None), replace(whole, capacity=None)], 3).capacity_unknown == 1
 
 
 def test_unknown_is_counted_and_not_added():
