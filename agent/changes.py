@@ -1,6 +1,7 @@
 """Changes to files of this machine: shown before they are made, made whole or not at all.
 
-A file that is there keeps its owner and mode, and stays beside the new one as `NAME~`. A secret is never shown.
+A file that is there keeps its owner and mode, and stays beside the new one as `NAME~`. A secret is never shown:
+neither what changes nor what stands around it, for a line may hold one without saying so (a webhook's URL).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-_SECRET: Final = re.compile(r"^([-+ ]?[;#\s]*\w*(?:secret|password)\s*=>?\s*)\S.*$")
+#: Asterisk doesn't mind how a key is written.
+_SECRET: Final = re.compile(r"(?i)^([-+ ]?[;#\s]*\w*(?:secret|password)\s*=>?\s*)\S.*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Change:
         file: Which.
         text: What it shall hold.
         before: What it holds; None: it is not there.
-        mode, group: Of a file that is made; group None: the maker's own.
+        mode, owner, group: Of a file that is made; None: the maker's own.
         hidden: It is a secret and nothing else.
     """
 
@@ -34,6 +36,7 @@ class Change:
     text: str = field(repr=False)
     before: str | None = field(repr=False)
     mode: int = 0o640
+    owner: int | None = None
     group: int | None = None
     hidden: bool = False
 
@@ -53,12 +56,18 @@ class Change:
             yield from (_masked(f"+{line}") for line in self.text.splitlines())
             return
         old, new = self.before.splitlines(), self.text.splitlines()
-        for line in difflib.unified_diff(old, new, str(self.file), str(self.file), lineterm=""):
+        for line in difflib.unified_diff(old, new, str(self.file), str(self.file), n=0, lineterm=""):
             yield _masked(line)
 
 
 def change(
-    file: Path, text: str, *, mode: int = 0o640, group: int | None = None, hidden: bool = False
+    file: Path,
+    text: str,
+    *,
+    mode: int = 0o640,
+    owner: int | None = None,
+    group: int | None = None,
+    hidden: bool = False,
 ) -> Change:
     """Return the change of a file into a text.
 
@@ -66,7 +75,7 @@ def change(
         OSError: What is there can't be read.
     """
     file = file.resolve()  # a link stays one
-    return Change(file, text, read(file), mode, group, hidden)
+    return Change(file, text, read(file), mode, owner, group, hidden)
 
 
 def read(file: Path) -> str | None:
@@ -97,13 +106,14 @@ def make(change: Change) -> None:
         OSError: It can't be made; the file is as it was.
     """
     folder = change.file.parent
+    owner, group = (-1 if id_ is None else id_ for id_ in (change.owner, change.group))
     if not folder.exists():
-        # Who may look into it is who may read what is in it.
-        folder.mkdir(mode=change.mode | (change.mode & 0o444) >> 2 | 0o100, parents=True)
-        if change.group is not None:
-            os.chown(folder, -1, change.group)
+        folder.mkdir(mode=0o700, parents=True)
+        os.chown(folder, owner, group)
+        # Who may look into it is who may read what is in it, whatever the maker's umask.
+        folder.chmod(change.mode | (change.mode & 0o444) >> 2 | 0o100)
     if change.before is None:
-        _put(change.file, change.text, change.mode, -1, -1 if change.group is None else change.group)
+        _put(change.file, change.text, change.mode, owner, group)
         return
     there = change.file.stat()
     kept = change.file.with_name(change.file.name + "~")

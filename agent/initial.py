@@ -22,7 +22,7 @@ from agent.clock import Clock
 from agent.terminal import CONFIG, PROBLEM, USAGE, as_owner, console, fail, with_config
 from config import draft
 from config.load import load
-from config.problems import ConfigError
+from config.problems import ConfigError, Problem
 from config.secret import SecretError, resolve
 from meter import messages
 from meter.signature import Unverified
@@ -111,10 +111,9 @@ def kept_section(answers: Answers, text: str | None, kind: str, same: Callable[[
     if text is None:
         return {}
     try:
-        pbxs = tomllib.loads(text).get("pbx")
+        tables = list(_pbxs(tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         fail(CONFIG, f"{answers.file} is there and no TOML: {error}", "mend it, or move it out of the way")
-    tables = [pbx for pbx in pbxs if isinstance(pbx, dict)] if isinstance(pbxs, list) else []
     alike = [pbx for pbx in tables if pbx.get("kind") == kind and same(pbx)]
     if not alike and any(pbx.get("name") == answers.name for pbx in tables):
         fail(PROBLEM, f"{answers.file} has a PBX {answers.name} already, which is another one than this",
@@ -125,17 +124,30 @@ def kept_section(answers: Answers, text: str | None, kind: str, same: Callable[[
     return alike[0]
 
 
-def secret_of(answers: Answers, kept: Table, name: str) -> tuple[Path, str | None]:
+def _pbxs(config: Table) -> Iterator[Table]:
+    """Give the sections of PBXs that a configuration has, however wrong it is."""
+    pbxs = config.get("pbx")
+    yield from (pbx for pbx in pbxs if isinstance(pbx, dict)) if isinstance(pbxs, list) else ()
+
+
+def secret_file(answers: Answers, text: str | None, name: str) -> str:
+    """Return the file for a PBX's secret, as a section names it: one of its own where another PBX has the usual one."""
+    usual, folder = f"secrets/{name}", answers.file.parent
+    others = {folder / str(pbx.get("secret_file")) for pbx in _pbxs(tomllib.loads(text or ""))}
+    return f"{usual}-{answers.name}" if folder / usual in others else usual
+
+
+def secret_of(answers: Answers, kept: Table, usual: str) -> tuple[Path, str | None]:
     """Return where the secret of a PBX belongs, and the one that is known; None: there is none yet."""
     folder = answers.file.parent
-    table = kept or {"secret_file": f"secrets/{name}"}
+    table = kept or {"secret_file": usual}
     try:
         known = resolve(table, "secret", folder=folder, environ=os.environ)
     except SecretError as error:
         if "secret_file" not in table:
             fail(CONFIG, f"{error.key} of this PBX: {error.what}", error.hint)
         known = None
-    return folder / str(table.get("secret_file", f"secrets/{name}")), known.reveal() if known else None
+    return folder / str(table.get("secret_file", usual)), known.reveal() if known else None
 
 
 def configuration(answers: Answers, text: str | None, section: str) -> Change:
@@ -150,6 +162,8 @@ def configuration(answers: Answers, text: str | None, section: str) -> Change:
         if url and named:
             click.echo(f"{answers.file} names a provider already; [upstream] stays as it is.")
         more = draft.upstream(url) if url and not named else ""
+        if section or more:
+            _try(text + section + more, answers.file, known=_wrong(text, answers.file))
         return changes.change(answers.file, text + section + more, group=group)
     id_ = answers.id_ or invited or _agreed(answers, "Id of this agent", surroundings.name())
     tenant = answers.tenant or _agreed(answers, "Id of the tenant that takes every call", id_)
@@ -186,24 +200,34 @@ def _provider(given: str | None) -> tuple[str | None, str | None]:
     return invited.url, invited.agent
 
 
-def _try(text: str, file: Path) -> None:
+def _try(text: str, file: Path, known: Sequence[Problem] = ()) -> None:
     """Load a configuration before it is written.
 
     Raises:
-        ConfigError: What was typed can't stand there.
+        ConfigError: What was typed can't stand there; `known` are problems that stood there before.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        for pbx in tomllib.loads(text)["pbx"]:
-            stub = Path(folder, pbx["secret_file"])
-            stub.parent.mkdir(exist_ok=True)
-            stub.touch(0o600)
-            stub.write_text("stub")
-        tried = Path(folder, file.name)
-        tried.write_text(text, "utf-8")
+    new = [problem for problem in _wrong(text, file) if problem not in known]
+    if new:
+        raise ConfigError(new)
+
+
+def _wrong(text: str, file: Path) -> list[Problem]:
+    """Return what is wrong with a configuration, tried in another folder: secrets need not be there yet."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        for pbx in _pbxs(tomllib.loads(text)):
+            stub = (folder / str(pbx.get("secret_file", ""))).resolve()
+            if stub != folder and stub.is_relative_to(folder):  # never a file that is there
+                stub.parent.mkdir(exist_ok=True, parents=True)
+                stub.touch(0o600)
+                stub.write_text("stub")
+        tried = folder / file.name
+        tried.write_text(text, "utf-8", "surrogateescape")
         try:
             load(tried)
         except ConfigError as error:
-            raise ConfigError([replace(problem, file=file) for problem in error.problems]) from None
+            return [replace(problem, file=file) for problem in error.problems]
+    return []
 
 
 def carry_out(answers: Answers, wanted: Sequence[Change], reload: Callable[[], None] | None) -> None:

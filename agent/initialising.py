@@ -30,6 +30,7 @@ from agent.initial import (
     carry_out,
     configuration,
     kept_section,
+    secret_file,
     secret_of,
     with_answers,
 )
@@ -117,13 +118,14 @@ def _asterisk(
     username = str(kept.get("username", username))
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", username) or username == "general":
         fail(USAGE, "an account's name has letters, digits, dash and underscore", "--account meter")
-    file, secret = secret_of(answers, kept, "ami-secret")
+    usual = secret_file(answers, text, "ami-secret")
+    file, secret = secret_of(answers, kept, usual)
     wanted = []
     if secret is None:
         secret = _own_secret(beside, username) or secrets.token_urlsafe(32)
         wanted.append(changes.change(file, secret + "\n", mode=0o600, hidden=True))
     theirs = _account(answers, beside, username, secret)
-    section = "" if kept else _proposed(answers, beside, username, trunks, extensions)
+    section = "" if kept else _proposed(answers, beside, username, usual, trunks, extensions)
     wanted += [*theirs, configuration(answers, text, section)]
     if door.enabled and door.wide:
         click.echo(
@@ -165,12 +167,20 @@ def _account(answers: Answers, beside: Beside, username: str, secret: str) -> li
     for name, mend in account.opened(beside.manager, str(to.relative_to(beside.folder)) if texts else None):
         file = beside.folder / name
         texts[file] = mend(texts[file] if file in texts else changes.read(file) or "")
-    group = (beside.folder / account.CONF).stat().st_gid if os.geteuid() == 0 else None
-    return [changes.change(file, text, group=group) for file, text in texts.items()]
+    like = surroundings.access(beside.folder)
+    return [
+        changes.change(file, text, mode=like.mode, owner=like.owner, group=like.group)
+        for file, text in texts.items()
+    ]
 
 
 def _proposed(
-    answers: Answers, beside: Beside, username: str, trunks: Sequence[str], extensions: str | None
+    answers: Answers,
+    beside: Beside,
+    username: str,
+    secret: str,
+    trunks: Sequence[str],
+    extensions: str | None,
 ) -> str:
     """Return the section of this Asterisk, as proposed and agreed."""
     found = proposing.proposal(beside.files, beside.carried, beside.release[0] if beside.release else None)
@@ -202,7 +212,7 @@ def _proposed(
         host=door.host,
         port=door.port,
         username=username,
-        secret_file="secrets/ami-secret",  # noqa: S106 -- a file's name
+        secret_file=secret,
         trunks=[Noted(trunk, why.get(trunk, "")) for trunk in dict.fromkeys(chosen)],
         extensions=rule,
         exclude=found.exclude if ours else None,
@@ -229,26 +239,21 @@ def _threecx(answers: Answers, *, url: str | None, client_id: str | None, key_fi
         "3cx",
         lambda pbx: url.rstrip("/") == pbx.get("url") if url else pbx.get("name") == answers.name,
     )
-    section = ""
+    section, usual = "", secret_file(answers, text, "3cx-key")
     if not kept:
         if answers.asks or answers.prints:
             click.echo(_CLICKS)
         url = (url or asked(answers, "URL of the 3CX", "--url", "https://pbx.example.3cx.eu")).rstrip("/")
         client_id = client_id or asked(answers, "Client ID", "--client-id", "900")
-        section = draft.threecx(
-            name=answers.name,
-            url=url,
-            client_id=client_id,
-            secret_file="secrets/3cx-key",  # noqa: S106 -- a file's name
-        )
+        section = draft.threecx(name=answers.name, url=url, client_id=client_id, secret_file=usual)
     # Access by call records alone needs no key.
-    keys = [] if kept.get("access") == "cdr" else list(_key(answers, kept, key_file))
+    keys = [] if kept.get("access") == "cdr" else list(_key(answers, kept, usual, key_file))
     carry_out(answers, [*keys, configuration(answers, text, section)], None)
 
 
-def _key(answers: Answers, kept: Table, key_file: Any) -> Iterator[Change]:
+def _key(answers: Answers, kept: Table, usual: str, key_file: Any) -> Iterator[Change]:
     """Give the change of the file with the API key, if there is a key to be written."""
-    file, known = secret_of(answers, kept, "3cx-key")
+    file, known = secret_of(answers, kept, usual)
     key = key_file.read().strip() if key_file else os.environ.get("PBX_METER_3CX_KEY", "")
     if not key and known is None:
         if answers.asks:  # a pipe has no echo to be turned off

@@ -14,7 +14,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from agent.clock import Clock
-from agent.store import retention
+from agent.store import ledger, retention
 from agent.store.database import Database, Store, StoreError
 from meter.periods import HOUR_MS
 
@@ -52,7 +52,13 @@ def scheduler(
         now = clock.now()
 
         def piece(db: Database) -> bool:
-            return retention.let_go(db, facts_before=now - KEEP_MS, interims_before=now - KEEP_INTERIMS_MS)
+            return retention.let_go(
+                db,
+                facts_before=now - KEEP_MS,
+                interims_before=now - KEEP_INTERIMS_MS,
+                # Who never was enrolled gets no receipts.
+                owed=ledger.fact(db, "receiver") is not None,
+            )
 
         while await store.write(piece):
             pass  # between two pieces everybody else writes

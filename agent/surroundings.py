@@ -6,8 +6,11 @@ Looked at by `pbx-meter init` and by nobody else; the agent itself never starts 
 from __future__ import annotations
 
 import glob
+import os
+import pwd
 import re
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from connectors.asterisk import account, cdr, proposing, written
 from connectors.asterisk.written import Written
 
 _ANSWER_S: Final = 20
+_PROCESSES: Final = Path("/proc")
 #: Of call records so many bytes, the newest, tell enough.
 _CALL_RECORDS_BYTES: Final = 4 << 20
 
@@ -73,6 +77,61 @@ def look(folder: Path, program: str, call_records: Path) -> Beside:
         {name: written.read(name, reading) for name in proposing.FILES},
         _carried(call_records),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Owner, group and mode of a file that Asterisk reads; None: the maker's own."""
+
+    owner: int | None
+    group: int | None
+    mode: int
+
+
+def access(folder: Path, processes: Path = _PROCESSES) -> Access:
+    """Return how a new file with a secret is made in Asterisk's folder, so that Asterisk reads it.
+
+    As manager.conf, which Asterisk reads. Where everybody reads that, only Asterisk's group does, if it can be
+    told: that of its process, or else of the user `asterisk`.
+
+    Raises:
+        OSError: manager.conf can't be looked at.
+    """
+    conf = (folder / account.CONF).stat()
+    root = os.geteuid() == 0
+    if not conf.st_mode & stat.S_IROTH:
+        return Access(conf.st_uid if root else None, conf.st_gid, 0o600 | conf.st_mode & stat.S_IRGRP)
+    group = _group(processes)
+    if group is not None and (root or group in {os.getegid(), *os.getgroups()}):
+        return Access(None, group, 0o640)
+    return Access(None, None, 0o644)
+
+
+def _group(processes: Path) -> int | None:
+    """Return the group that Asterisk reads files as; None: it can't be told."""
+    found = {group for file in processes.glob("[0-9]*/status") if (group := _group_of(file)) is not None}
+    if not found:
+        try:
+            return pwd.getpwnam("asterisk").pw_gid
+        except KeyError:
+            return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _group_of(status: Path) -> int | None:
+    """Return the group that a process reads files as, if it is an Asterisk and no console of one.
+
+    Its folder's owner doesn't tell: of a process that gave up root, as Asterisk does, that is root still.
+    """
+    try:
+        said = status.read_text(errors="replace")
+        words = status.with_name("cmdline").read_text(errors="replace").split("\0")
+    except OSError:  # it ended meanwhile
+        return None
+    if not said.startswith("Name:\tasterisk\n") or any(re.match(r"-[A-Za-z]*[rR]", word) for word in words):
+        return None
+    ids = re.search(r"^Gid:\t\d+\t\d+\t\d+\t(\d+)", said, re.MULTILINE)
+    return int(ids[1]) if ids else None
 
 
 def say(program: str, *words: str) -> str | None:

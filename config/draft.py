@@ -16,6 +16,7 @@ from typing import Final
 _HEAD: Final = """\
 # Written by `pbx-meter init`. config.example.toml shows every key with its default. After a change:
 #   pbx-meter check && systemctl reload pbx-meter
+# A secret's file that is new or changed needs more: systemctl restart pbx-meter
 """
 #: A comment is no place for a telephone number.
 _DIGITS: Final = re.compile(r"\d{6,}")

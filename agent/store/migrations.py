@@ -180,6 +180,15 @@ def _retention(db: Database) -> None:
     )
 
 
+@SCHEMA(name="0008_without_a_provider")
+def _without_a_provider(db: Database) -> None:
+    # What nobody gives a receipt for is let go after its time too, and found the same way.
+    _run(
+        db,
+        "CREATE INDEX records_unreceived ON records (kind, sealed_at) WHERE jws IS NOT NULL AND receipt IS NULL",
+    )
+
+
 def _run(db: Database, *statements: str) -> None:
     for statement in statements:
         db.execute(statement)

@@ -4,7 +4,8 @@ Rules of this file:
 - a piece reads what it lets go of and little more: years are not looked through for a day;
 - pages that become free are written again by what comes, so the file stops growing after
   its time; it is never made smaller, which would hold everybody up;
-- a record's text goes, its hash and its receipt stay; what has no receipt stays whole.
+- a record's text goes, its hash and its receipt stay; what has no receipt stays whole,
+  as long as there is a provider who owes one.
 """
 
 from __future__ import annotations
@@ -39,17 +40,29 @@ _FACTS: Final = (
 _DELIVERED: Final = """DELETE FROM outbox WHERE row IN (
     SELECT row FROM outbox WHERE state = 'delivered' AND settled_at < ? ORDER BY row LIMIT ?)"""
 _TEXTS: Final = """UPDATE records SET jws = NULL WHERE (chain, sequence) IN (
-    SELECT chain, sequence FROM records INDEXED BY records_kept
-    WHERE kind = ? AND sealed_at < ? AND jws IS NOT NULL AND receipt IS NOT NULL LIMIT ?)"""
+    SELECT chain, sequence FROM records INDEXED BY {index}
+    WHERE kind = ? AND sealed_at < ? AND {which} LIMIT ?)"""
+#: Each kind of record that has a text, found by one look into the index each.
+_KINDS: Final = """WITH RECURSIVE kinds (kind) AS (
+    SELECT min(kind) FROM records WHERE {which}
+    UNION ALL SELECT (SELECT min(kind) FROM records r WHERE r.kind > kinds.kind AND {which})
+    FROM kinds WHERE kind IS NOT NULL
+) SELECT kind FROM kinds WHERE kind IS NOT NULL"""
+#: Records that have a text, by what is said of their receipt: an index, and what it holds.
+_RECEIVED: Final = {"index": "records_kept", "which": "jws IS NOT NULL AND receipt IS NOT NULL"}
+_UNRECEIVED: Final = {"index": "records_unreceived", "which": "jws IS NOT NULL AND receipt IS NULL"}
 
 
-def let_go(db: Database, *, facts_before: Instant, interims_before: Instant, most: int = PIECE) -> bool:
+def let_go(
+    db: Database, *, facts_before: Instant, interims_before: Instant, owed: bool = True, most: int = PIECE
+) -> bool:
     """Let go of one piece of what is over its time, and return whether there is more.
 
     Args:
         db: The database, in a write transaction.
         facts_before: Facts that ended before then go, and the texts of all records.
         interims_before: The texts of interims go, and rows of the outbox that were delivered.
+        owed: A provider owes receipts: the text of a record without one stays until he gave it.
         most: How many rows the piece has.
     """
     left = most
@@ -59,25 +72,21 @@ def let_go(db: Database, *, facts_before: Instant, interims_before: Instant, mos
         if table == "legs":
             db.conn.executemany("DELETE FROM seen_as WHERE leg = ?", rows)
         left -= len(rows)
-    kinds = [row[0] for row in db.execute(_KINDS)]
+    texts = [
+        (_TEXTS.format(**these), row[0])
+        for these in ((_RECEIVED,) if owed else (_RECEIVED, _UNRECEIVED))
+        for row in db.execute(_KINDS.format(**these))
+    ]
     due: list[tuple[str, list[Any]]] = [
         *((sql, [facts_before]) for sql in _FACTS),
         (_DELIVERED, [interims_before]),
-        *((_TEXTS, [kind, interims_before if kind == "interim" else facts_before]) for kind in kinds),
+        *((sql, [kind, interims_before if kind == "interim" else facts_before]) for sql, kind in texts),
     ]
     for sql, given in due:
         if left <= 0:
             return True
         left -= db.execute(sql, [*given, left]).rowcount
     return left <= 0
-
-
-#: Each kind of record that has a text, found by one look into the index each.
-_KINDS: Final = """WITH RECURSIVE kinds (kind) AS (
-    SELECT min(kind) FROM records WHERE jws IS NOT NULL AND receipt IS NOT NULL
-    UNION ALL SELECT (SELECT min(kind) FROM records r WHERE r.kind > kinds.kind AND jws IS NOT NULL AND receipt IS NOT NULL)
-    FROM kinds WHERE kind IS NOT NULL
-) SELECT kind FROM kinds WHERE kind IS NOT NULL"""
 
 
 def _oldest(db: Database, sql: str, before: Instant, most: int) -> list[tuple[int]]:

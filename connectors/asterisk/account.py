@@ -80,7 +80,9 @@ def filters_by_name(release: tuple[int, int] | None) -> bool:
 
 def account(name: str, secret: str, permit: str, release: tuple[int, int] | None) -> str:
     """Return the account as it stands in a file of Asterisk's."""
-    head = _ACCOUNT.format(name=name, secret=secret, permit=permit, read=READ, write=WRITE)
+    head = _ACCOUNT.format(
+        name=name, secret=secret.replace(";", "\\;"), permit=permit, read=READ, write=WRITE
+    )
     if filters_by_name(release):
         return head + "".join(f"eventfilter(action(include),name({event})) =\n" for event in EVENTS)
     # A regular expression over the whole event; "Hangup" lets HangupRequest through too.
@@ -155,7 +157,8 @@ def opened(written: Written, to: str | None) -> Iterator[tuple[str, Callable[[st
             wrong = off.line
             yield off.file, lambda text: _with_line(text, wrong, lambda _: more)
     if to is not None and not _included(written, to):
-        yield CONF, lambda text: text.rstrip("\n") + f'\n\n#include "{to}"\n'
+        # `#include` of a file that can't be read costs Asterisk all of manager.conf, `#tryinclude` only that file.
+        yield CONF, lambda text: text.rstrip("\n") + f'\n\n#tryinclude "{to}"\n'
 
 
 def _general(written: Written) -> Section | None:

@@ -139,6 +139,8 @@ async def test_one_command_leads_to_an_agent_that_would_work(
     assert found.secret.reveal() == secret
     assert [(tenant.id, tenant.default) for tenant in config.tenant] == [("acme", True)]
     assert config.warnings == ()
+    # A reload reads no new secret: systemd's copies are those of the start.
+    assert "systemctl restart pbx-meter" in machine.config.read_text()
     assert "ok   pbx1: trunks: PJSIP/trunk-kpn, PJSIP/trunk-kpn2" in said.out
     assert "ok   pbx1: 40 users of acme" in said.out
     assert "neither     PJSIP/door" in said.out
@@ -312,7 +314,7 @@ async def test_files_with_odd_bytes_are_read_and_kept(machine: Machine, pbx: Sim
     assert said.code == 0, said.err
     assert load(machine.config).pbx[0].trunks == ("PJSIP/trunk-kpn", "PJSIP/trunk-kpn2")
     assert manager.read_bytes().startswith(b"; Zo\xeb\n[general]")
-    assert b'#include "manager.d/pbx-meter.conf"' in manager.read_bytes()
+    assert b'#tryinclude "manager.d/pbx-meter.conf"' in manager.read_bytes()
 
 
 async def test_who_was_not_invited_yet_enrols_later(
@@ -399,7 +401,7 @@ async def test_an_ami_that_is_off_is_opened_with_a_difference_shown(machine: Mac
     said = await machine.beside_asterisk("--yes")
 
     assert "-enabled = no\n+enabled = yes\n+bindaddr = 127.0.0.1\n" in said.out
-    assert '+#include "manager.d/pbx-meter.conf"' in said.out
+    assert '+#tryinclude "manager.d/pbx-meter.conf"' in said.out
     assert manager.with_name("manager.conf~").read_text() == "[general]\nenabled = no\n"
 
 
@@ -486,3 +488,92 @@ async def test_a_3cx_is_printed_with_an_example(machine: Machine) -> None:
     assert said.code == 0, said.err
     assert 'client_id = "900"' in said.out
     assert machine.files() == before
+
+
+async def test_each_3cx_has_a_key_of_its_own(machine: Machine, cloud: SimulatedThreeCX) -> None:
+    """The second one's key goes into a file named after it, and the first one's stays; so again with a new key."""
+    words = ("3cx", "--yes", "--client-id", ADMIN.client_id, "--url")
+    keys = machine.agent / "secrets"
+    async with SimulatedThreeCX(Clock().now) as second:
+        one = await machine.init(*words, cloud.url, more={"PBX_METER_3CX_KEY": ADMIN.secret})
+        wrong = await machine.init(
+            *words, second.url, "--name", "cloud2", more={"PBX_METER_3CX_KEY": "wrong"}
+        )
+        two = await machine.init(*words, second.url, more={"PBX_METER_3CX_KEY": ADMIN.secret})
+
+    assert (one.code, wrong.code, two.code) == (0, 1, 0), two.out + two.err
+    assert (keys / "3cx-key").read_text() == ADMIN.secret + "\n"
+    assert sorted(file.name for file in keys.iterdir()) == ["3cx-key", "3cx-key-cloud2", "3cx-key-cloud2~"]
+    assert [pbx.secret.reveal() for pbx in load(machine.config).pbx if pbx.secret] == [ADMIN.secret] * 2
+
+
+async def test_an_asterisk_does_not_take_the_secret_of_another(
+    machine: Machine, pbx: SimulatedAsterisk
+) -> None:
+    """Where a section for a PBX elsewhere names the usual file, this one's secret goes into another."""
+    known(machine, pbx)
+    assert (await machine.beside_asterisk("--yes")).code == 0
+    secret = machine.secret.read_text()
+    # The same text, for a machine elsewhere: the one beside us is a second PBX then.
+    machine.config.write_text(machine.config.read_text().replace('host = "127.0.0.1"', 'host = "192.0.2.9"'))
+
+    await machine.beside_asterisk("--yes", "--name", "pbx2", "--account", "counter")
+
+    second = machine.secret.with_name("ami-secret-pbx2")
+    assert machine.secret.read_text() == secret
+    assert (
+        f"[counter]\nsecret = {second.read_text()}"
+        in (machine.asterisk / "manager.d" / "pbx-meter.conf").read_text()
+    )
+    assert [pbx.secret.reveal() + "\n" for pbx in load(machine.config).pbx if pbx.secret] == [
+        secret,
+        second.read_text(),
+    ]
+
+
+async def test_what_can_not_be_added_to_a_configuration_is_told_before_anything_is_written(
+    machine: Machine, pbx: SimulatedAsterisk
+) -> None:
+    """A section that is wrong is told with its place, exit 78; what was wrong before and is no part of it, is not."""
+    known(machine, pbx)
+    assert (await machine.beside_asterisk("--yes")).code == 0
+    machine.config.write_text(
+        machine.config.read_text() + '[upstream]\nurl = "https://provider.example"\nca_file = "none.pem"\n'
+    )
+    before = machine.files()
+
+    said = await machine.init(
+        "3cx", "--yes", "--name", "Not A Name", "--url", "ftp://pbx.example", "--client-id", "900",
+        more={"PBX_METER_3CX_KEY": "key"},
+    )  # fmt: skip
+
+    assert said.code == 78
+    assert {"pbx[1].name", "pbx[1].url"} == {
+        line.split(": ")[1].split(" = ")[0] for line in said.err.splitlines()
+    }
+    assert machine.files() == before
+
+
+async def test_no_secret_that_stands_around_is_shown(machine: Machine, pbx: SimulatedAsterisk) -> None:
+    """Neither another account's, however its key is written, nor a webhook's URL in the configuration."""
+    manager = machine.asterisk / "manager.conf"
+    text = MANAGER.format(port=pbx.port).replace('#include "manager.d/*.conf"\n', "")
+    manager.write_text(text.replace("secret = a-secret", "Secret = a-secret"))
+    said = await machine.beside_asterisk("--yes")
+    webhook = '[[webhook]]\nid = "noc"\nurl = "https://hooks.partner.example/t0ken"\n'
+    machine.config.write_text(machine.config.read_text() + webhook)
+
+    more = await machine.init(
+        "3cx",
+        "--yes",
+        "--url",
+        "https://127.0.0.1:9",
+        "--client-id",
+        "900",
+        more={"PBX_METER_3CX_KEY": "key"},
+    )
+
+    assert '+#tryinclude "manager.d/pbx-meter.conf"' in said.out
+    assert "a-secret-of-the-boss" not in said.out + said.err
+    assert '+kind = "3cx"' in more.out
+    assert "t0ken" not in more.out + more.err

@@ -35,6 +35,19 @@ def test_a_folder_for_a_group_is_open_to_it(tmp_path: Path) -> None:
     assert (mode(file), mode(file.parent)) == (0o640, 0o750)
 
 
+def test_a_folder_is_as_open_as_its_file_whatever_the_umask(tmp_path: Path) -> None:
+    """Root's umask of 077 shuts nobody out of a folder whose file he may read."""
+    file = tmp_path / "manager.d" / "pbx-meter.conf"
+
+    before = os.umask(0o077)
+    try:
+        changes.make(changes.change(file, "x\n", mode=0o644))
+    finally:
+        os.umask(before)
+
+    assert (mode(file), mode(file.parent)) == (0o644, 0o755)
+
+
 def test_a_file_that_is_there_keeps_owner_and_mode_and_stays_beside(tmp_path: Path) -> None:
     """The new one is as readable as the old one was, the old one is NAME~, and as readable too."""
     file = tmp_path / "manager.conf"
@@ -80,10 +93,11 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     """Neither a new one nor those that stand near a change, however they are written."""
     file = tmp_path / "manager.conf"
     near = "[boss]\nsecret = hush1\nmd5secret=>hush2\n;secret = hush3\n  secret=hush4\n#password = hush5\n"
+    near += 'Secret = hush\nurl = "https://hooks.partner.example/hush"\n'
     file.write_text(near)
 
     shown = "\n".join(changes.change(file, near + "[meter]\nsecret = hush6\nread = call\n").lines())
-    fresh = "\n".join(changes.change(tmp_path / "new", "secret = hush7\n").lines())
+    fresh = "\n".join(changes.change(tmp_path / "new", "secret = hush7\nSECRET => hush\n").lines())
     bare = "\n".join(changes.change(tmp_path / "bare", "hush8\n", hidden=True).lines())
 
     assert "hush" not in shown + fresh + bare

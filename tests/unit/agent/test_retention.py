@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlite_utils import Database
 
+from agent import schedule
+from agent.clock import Clock
+from agent.schedule import KEEP_MS
 from agent.store import ledger, readings, records, retention, told
 from agent.store.database import Store
 from agent.store.migrations import SCHEMA
@@ -76,6 +81,55 @@ def test_a_piece_is_shared_by_all_that_goes() -> None:
     assert [db[table].count for table in ("merges", "readings")] == [1, 1]
     assert [one.jws is None for one in records.every(db)] == [True, True, True, False]
     assert not retention.let_go(db, facts_before=BEFORE, interims_before=BEFORE)
+
+
+async def test_without_a_provider_texts_go_as_if_they_had_receipts(tmp_path: Path) -> None:
+    """Interims after 35 days and the rest after 13 months; once an agent is enrolled, what has no receipt stays whole."""
+    store = Store(tmp_path)
+    await store.open()
+    clock = Steady(KEEP_MS + 10)
+
+    def seal(db: Database) -> None:
+        number = records.begin_chain(db, "c-1", None).number
+        ages = (("final", 1), ("interim", 1), ("final", 100), ("interim", KEEP_MS))
+        for n, (kind, at) in enumerate(ages, 1):
+            records.seal(db, replace(sealed(number, n, kind=kind, period_start=n), sealed_at=at))
+
+    await store.write(seal)
+    retain = retention_of(store, clock)
+    await store.write(lambda db: ledger.keep_fact(db, "receiver", "{}"))
+    await retain()
+    enrolled = await store.read(lambda db: [one.jws is None for one in records.every(db)])
+    await store.write(lambda db: db.execute("DELETE FROM facts WHERE key = 'receiver'"))
+    await retain()
+    alone = await store.read(lambda db: [one.jws is None for one in records.every(db)])
+    await store.close()
+
+    assert enrolled == [False, False, False, False]
+    assert alone == [True, True, False, False]
+
+
+class Steady(Clock):
+    """A clock that stands."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def now(self) -> int:
+        return self.at
+
+
+def retention_of(store: Store, clock: Clock) -> Callable[[], Awaitable[None]]:
+    """Return the job that lets go, as the agent has it."""
+
+    async def nothing() -> None: ...
+
+    jobs = schedule.scheduler(
+        seal_due=nothing, read_extensions=nothing, read_calls=nothing, look_for_troubles=nothing,
+        store=store, clock=clock, every_s=1,
+    )  # fmt: skip
+    found: Callable[[], Awaitable[None]] = jobs.get_jobs()[-1].func
+    return found
 
 
 def test_a_leg_takes_along_what_call_records_told_of_it() -> None:

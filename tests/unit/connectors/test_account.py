@@ -64,6 +64,18 @@ def test_the_account_has_least_rights_and_is_for_this_machine_alone() -> None:
     assert not account.serves(found, "another")
 
 
+def test_a_semicolon_in_a_secret_begins_no_comment() -> None:
+    """A secret that somebody made up reaches Asterisk whole."""
+    (found,) = written(account.account("meter", "ab;cd;--ef", "127.0.0.1", None)).named("meter")
+
+    assert account.serves(found, "ab;cd;--ef")
+
+
+def test_a_file_of_ours_that_can_not_be_read_costs_asterisk_nothing_else() -> None:
+    """Where it has to be named in manager.conf, that is done so that Asterisk goes on without it."""
+    assert after("[general]\nenabled = yes\n")[account.CONF].endswith(f'\n#tryinclude "{account.OWN}"\n')
+
+
 def test_the_file_to_be_copied_by_hand_says_the_same() -> None:
     """deploy/manager.d/pbx-meter.conf gives the same rights and the same filter as `init` does."""
     (by_hand,) = written(SHIPPED.read_text()).named("meter")
