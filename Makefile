@@ -3,7 +3,7 @@
 #   make demo    a simulated PBX, the agent, a mailbox and the provider, for about a minute
 #   make test    every test; those on a real Asterisk too, as root on a Debian
 #   make check   format, lint, types, import rules
-#   make bench   what it costs
+#   make bench   what it costs, against what others cost (make bench ARGS=decoding: one row of it)
 #   make soak    the tests at the sizes of a long run
 #   make package the Debian package, into dist/ (ARGS='--architecture arm64')
 #   make pins    newer versions of what the package carries
@@ -38,7 +38,8 @@ check: $(VENV)/.check
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@$(BIN)/python -m tests.asterisk.roots || true
+	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/.test
 	@$(BIN)/python -m tests.asterisk.roots || true

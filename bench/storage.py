@@ -29,6 +29,7 @@ from agent.schedule import KEEP_INTERIMS_MS, KEEP_MS
 from agent.store import ledger, records, retention
 from agent.store.database import NAME, Store
 from agent.store.ledger import Heard
+from bench.figures import Figure, Scale
 from config.load import load
 from meter import messages, signature
 from meter.events import LegChanged, LegEnded, LegStarted, Sighting, Snapshot
@@ -100,7 +101,7 @@ def in_use(file: Path) -> int:
 # --- a month of one tenant -----------------------------------------------------------------
 
 
-async def month(folder: Path, calls_an_hour: int) -> tuple[int, int, int, int]:
+async def month(folder: Path, calls_an_hour: int, hours: int = 30 * 24) -> tuple[int, int, int, int]:
     """Live through a month; return (legs, bytes at its end, the same after the interims' time, an interim's size)."""
     file = folder / "config.toml"
     file.write_text(_CONFIG.format(state=folder / "state"))
@@ -111,7 +112,7 @@ async def month(folder: Path, calls_an_hour: int) -> tuple[int, int, int, int]:
     async with app.agent(load(file), clock) as parts:
         parts.closing.position_known = True
         path = parts.store.path
-        for hour in range(30 * 24 + 1):
+        for hour in range(hours + 1):
             parts.sampling.take("pbx1", [Snapshot(clock.at, clock.at, (), "run 1")])
             if hour % 24 in OFFICE_HOURS:
                 for call in range(calls_an_hour):
@@ -323,6 +324,42 @@ async def figures(given: argparse.Namespace) -> None:
     print("A large ledger:")
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         await large(Path(folder), given.legs, given.tenants, size)
+
+
+def leg_bytes(number: int, tenants: int) -> float:
+    """Return what one leg takes in the ledger, its indexes included."""
+
+    async def filled(folder: Path) -> float:
+        store = Store(folder)
+        await store.open()
+        empty = in_use(folder / NAME)
+        await store.write(lambda db: fill(db, number, tenants, BEGIN))
+        await store.close()
+        return (in_use(folder / NAME) - empty) / number
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(filled(Path(folder)))
+
+
+def measure(scale: Scale) -> list[Figure]:
+    """Return what a leg takes, and a tenant's month beside its legs."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    legs_, tenants = scale.of(200_000, 2_000), scale.of(100, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        number, full, kept, _ = asyncio.run(month(Path(folder), scale.of(8), scale.of(30 * 24, 24)))
+    each = leg_bytes(legs_, tenants)
+    beside = (full - each * number) / 1e6
+    return [
+        Figure("a leg in the ledger", each, "bytes", f"{legs_:,} legs, indexes included", ("<=", 120)),
+        Figure(
+            "a tenant's month beside its legs",
+            beside,
+            "MB",
+            f"an interim an hour with its receipt, {number:,} legs",
+            ("<=", 5),
+        ),
+        Figure("the same once its interims were let go", (kept - each * number) / 1e6, "MB", "after 35 days"),
+    ]
 
 
 def main() -> None:

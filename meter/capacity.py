@@ -95,6 +95,16 @@ def judge(
     """
     if watch is None or watch.period != period or watch.lines != limits.lines:
         watch = Watch(period, limits.lines, at)
+    if (
+        watch.over_since is None
+        and watch.episode_start is None
+        and 100 * level < limits.warn_at * limits.lines
+    ):
+        # Nearly always: nothing runs and nothing is near. With two `replace` an event costs 44 µs instead of 32 (bench/metering.py).
+        return Watch(
+            watch.period, watch.lines, at, observed, level, None, None,
+            watch.episode_peak, watch.calm_ms, watch.told_at, watch.warned_at,
+        ), None  # fmt: skip
     calm_ms = watch.calm_ms
     if observed and watch.observed and watch.over_since is None and watch.episode_start is not None:
         calm_ms += at - watch.judged_at

@@ -43,6 +43,8 @@ in_order = itemgetter(0, 1)
 
 def leg_edges(leg: Leg, gaps: Sequence[Gap]) -> list[Edge]:
     """Return the edges of one leg, given the gaps of its PBX."""
+    if not gaps and (plain := _plain_edges(leg)):
+        return plain
     pieces = presence(leg, gaps) if gaps else [(leg.start, end_of(leg))]
     answer = leg.answer
     says: dict[tuple[Instant, int], int] = {(leg.start, _OPENING): BEGAN}
@@ -63,6 +65,24 @@ def leg_edges(leg: Leg, gaps: Sequence[Gap]) -> list[Edge]:
     if leg.end is not None:
         says[leg.end, _CLOSING] = says.get((leg.end, _CLOSING), 0) | ENDED
     return [(at, rank, what, leg, talked if what & ENDED else 0) for (at, rank), what in says.items()]
+
+
+def _plain_edges(leg: Leg) -> list[Edge]:
+    """Return the same of a leg without gaps that lasted, and was answered, if at all, between its ends; else nothing.
+
+    Nearly every leg is one: what holds for all of them takes three times as long (bench/months.py).
+    """
+    start, answer, end = leg.start, leg.answer, end_of(leg)
+    if not start < end or (answer is not None and not start < answer < end):
+        return []
+    found: list[Edge] = [(start, _OPENING, BEGAN | UP, leg, 0)]
+    talked = 0
+    if answer is not None:
+        found.append((answer, _CHANGING, TALKS | ANSWERED, leg, 0))
+        talked = end - answer
+    if leg.end is not None:
+        found.append((end, _CLOSING, DOWN | ENDED, leg, talked))
+    return found
 
 
 def _skipped(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from itertools import groupby
 from operator import itemgetter
+from typing import Final
 
 from meter import edges as edge
 from meter.calls import CallKey, Calls
@@ -25,6 +26,9 @@ from meter.overruns import OverrunFigures, Overruns
 from meter.peaks import LevelFigures, LevelFold, Sight, Source
 from meter.periods import Period, days, hours
 from meter.traffic import DIRECTIONS, Traffic, TrafficFigures
+
+#: Edges that may change how much of a tenant is observed.
+_SIGHT: Final = edge.UNSEEN | edge.SEEN | edge.AGREED
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Fold:
         self._traffic = {d: Traffic() for d in DIRECTIONS}
         self._names: dict[CallKey, CallKey] = {}  # what became of merged calls
         self._on: dict[str, int] = {}  # known legs by PBX
-        self._unseen: dict[str, int] = {}  # running gaps by PBX
+        self._unseen: dict[str, int] = {}  # running gaps by PBX, where there are any
         self._terms: Terms | None = None
         self._history: list[Terms] = []
         self._open(frame)
@@ -148,13 +152,17 @@ class Fold:
             self._apply(at, what & ~(edge.BEGAN | edge.ANSWERED | edge.ENDED), fact, 0)
         if early < len(edges) and edges[early][0] > start:
             self._begin()
+        sight = (
+            self.sight
+        )  # looked at again only where it may change: every leg has three instants (bench/months.py)
         for at, group in groupby(edges[early:], key=itemgetter(0)):
-            sight, cut = self.sight, False
+            before, cut = sight, False
             for _, _, what, fact, talked in group:
                 self._apply(at, what, fact, talked)
-                cut = cut or bool(what & (edge.UNSEEN | edge.SEEN))
-            self._read_levels(at, sight, cut=cut or sight is not self.sight)
-        if not self._calls.channels and not any(self._unseen.values()):
+                if what & _SIGHT:
+                    cut, sight = cut or what != edge.AGREED, self.sight
+            self._read_levels(at, before, cut=cut or before is not sight)
+        if not self._calls.channels and not self._unseen:
             self._names.clear()  # nothing that is up, or may turn out to be, goes by an old name
 
     def _begin(self) -> None:
@@ -171,7 +179,9 @@ class Fold:
             self._calls.merge(gone, into)
         elif isinstance(fact, Gap):
             change = 1 if what & edge.UNSEEN else -1
-            self._unseen[fact.pbx] = self._unseen.get(fact.pbx, 0) + change
+            running = self._unseen.pop(fact.pbx, 0) + change
+            if running:
+                self._unseen[fact.pbx] = running
         else:
             self._agree(at, fact)
 
@@ -230,9 +240,10 @@ class Fold:
             self._observed_ms += at - self._at
         self._at = at
         calls = self._calls
-        source = Source.PROVED if any(n and self._on.get(p) for p, n in self._unseen.items()) else Source.SEEN
-        for level, value in zip(Level, (calls.channels, calls.calls, calls.answered), strict=True):
-            fold = self._levels[level]
+        proved = self._unseen and any(self._on.get(pbx) for pbx in self._unseen)
+        source = Source.PROVED if proved else Source.SEEN
+        values = (calls.channels, calls.calls, calls.answered)
+        for fold, value in zip(self._levels.values(), values, strict=True):  # in the order of Level
             if fold.level != value:
                 fold.change(at, value, sight, source)
             elif cut:

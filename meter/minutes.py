@@ -60,7 +60,8 @@ class Minutes:
         self._observed = self._observed or observed
         if last > first:
             self.flush()
-            self._write(first + 1, last - first - 1, level if observed else None)
+            if last > first + 1:
+                self._write(first + 1, last - first - 1, level if observed else None)
             self._minute, self._high, self._observed = last, level, observed
 
     def flush(self) -> None:
@@ -70,8 +71,6 @@ class Minutes:
             self._minute, self._high, self._observed = -1, 0, False
 
     def _write(self, minute: int, count: int, high: int | None) -> None:
-        if count <= 0:
-            return
         if self._keep:
             if self.series and self.series[-1][1] == high:
                 self.series[-1] = (self.series[-1][0] + count, high)
@@ -80,16 +79,14 @@ class Minutes:
         if high is None:
             return
         self.histogram[high] = self.histogram.get(high, 0) + count
-        end = (minute + count) * MINUTE_MS
-        while self._days[self._day].end <= minute * MINUTE_MS:
+        start, end = minute * MINUTE_MS, (minute + count) * MINUTE_MS
+        while self._days[self._day].end <= start:
             self._day += 1
-        day = self._day
-        while True:
-            name = self._days[day].name
-            self.daily[name] = max(self.daily.get(name, 0), high)
-            if self._days[day].end >= end:
+        for day in self._days[self._day :] if self._days[self._day].end < end else (self._days[self._day],):
+            if high >= self.daily.get(day.name, 0):
+                self.daily[day.name] = high
+            if day.end >= end:
                 break
-            day += 1
 
 
 def percentile(histogram: dict[int, int], p: int) -> int | None:
@@ -137,7 +134,7 @@ class Hours:
         """Take a stretch `[start, end)` of one level; stretches follow on from each other."""
         while start < end:
             upto = self._starts[self._at + 1] if self._at + 1 < len(self._starts) else end
-            piece = min(end, upto) - start
+            piece = (min(upto, end)) - start
             if piece <= 0:
                 self.flush()
                 self._at += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connectors.threecx.directory import Directory
@@ -160,4 +160,4 @@ def _is_odd(side: str, known: Directory) -> bool:
 def _surer(one: Sighting, other: Sighting) -> Sighting:
     """Return one leg of two copies: the first that is settled tells whose it is."""
     told = other if one.provisional and not other.provisional else one
-    return replace(told, answered=one.answered or other.answered)
+    return told._replace(answered=one.answered or other.answered)
