@@ -67,6 +67,16 @@ class Tenant:
         return None if self.summary is None else self.level["peak"]
 
     @property
+    def sealed(self) -> bool:
+        """A final came, or a correction of one."""
+        return self.state in ("final", "corrected")
+
+    @property
+    def unseen(self) -> bool:
+        """Something may have happened that nobody saw."""
+        return self.level["lower_bound"] or self.summary["coverage"]["gaps"]["count"] > 0
+
+    @property
     def users(self) -> int | None:
         return None if self.summary is None else self.summary["users"]["at_close"]
 
@@ -134,6 +144,9 @@ def heap(those: Iterable[Tenant]) -> dict[str, Any]:
         "capacity": sum(one.lines for one in those if one.lines is not None),
         "peak": (max(peaks), max([*together.values(), *peaks])) if peaks else None,
         "peak_unknown": len(those) - len(peaks),
+        "capacity_unknown": len([one for one in those if one.summary is None and one.lines is None]),
+        "peak_unsure": len([one for one in those if one.peak is not None and (one.unseen or not one.sealed)]),
+        "traffic_unsure": len([one for one in those if one.summary is None or not one.sealed]),
         "traffic": {
             direction: {
                 name: sum(data["traffic"][direction][name] for data in told) if told else None

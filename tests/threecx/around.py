@@ -16,6 +16,7 @@ from typing import Any
 from agent import app, desk
 from agent.clock import Clock
 from agent.configured import plan_of
+from agent.running import Running
 from agent.store import outbox, records
 from agent.store.database import Database
 from config.load import load
@@ -173,7 +174,7 @@ async def running(config: Config, clock: LoopClock, pbx: SimulatedThreeCX) -> As
 
         turning = [
             loops.create_task(one)
-            for one in (parts.sampling.run(), parts.sampling.beat(), parts.links[0].follow(), look())
+            for one in (parts.sampling.run(), Running(parts, 5, None).beat(), parts.links[0].follow(), look())
         ]
         yield found
         for task in turning:
